@@ -1,0 +1,21 @@
+"""The one exception of our own, and the hint that goes with a misspelt name."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ConfigError(ValueError):
+    """Everything wrong with what the user asked for, one line each."""
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """A clause to append to an error about an unknown name.
+
+    >>> did_you_mean("laplas", ["laplace", "gaussian"])
+    ", did you mean 'laplace'?"
+    >>> did_you_mean("x", ["laplace", "gaussian"])
+    '; known: gaussian, laplace'
+    """
+    every = sorted(known)
+    near = get_close_matches(str(word), every, 1)
+    return f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(every) or 'none'}"
