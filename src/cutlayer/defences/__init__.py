@@ -1,0 +1,38 @@
+"""What a party does before it sends. One file per idea."""
+
+from .base import Active, Defence, Phase, Site, in_phase
+from .chain import Chain, Defended, Emission
+from .clip import ClipNorm
+from .dropout import Dropout
+from .noise import Gaussian, Laplace, Noise, StudentT, Uniform
+from .nopeek import NoPeek
+
+DEFENCES: dict[str, type[Defence]] = {
+    "laplace": Laplace,
+    "gaussian": Gaussian,
+    "uniform": Uniform,
+    "student-t": StudentT,
+    "clip-norm": ClipNorm,
+    "nopeek": NoPeek,
+    "dropout": Dropout,
+}
+
+__all__ = [
+    "DEFENCES",
+    "Active",
+    "Chain",
+    "ClipNorm",
+    "Defence",
+    "Defended",
+    "Dropout",
+    "Emission",
+    "Gaussian",
+    "Laplace",
+    "NoPeek",
+    "Noise",
+    "Phase",
+    "Site",
+    "StudentT",
+    "Uniform",
+    "in_phase",
+]
