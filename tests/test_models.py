@@ -1,0 +1,149 @@
+"""The networks: published layers and sizes, any sensible input, clear refusals."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from cutlayer.models import DEFAULT_CUT, MODELS, cifar10cnn, ecg, lenet, mlp, titcombe
+from cutlayer.split import cut_points
+
+SHAPES = {
+    "titcombe": (1, 28, 28),
+    "lenet": (1, 28, 28),
+    "cifar10cnn": (3, 32, 32),
+    "ecg": (1, 187),
+    "mlp": (30,),
+    "resnet18": (3, 16, 16),
+    "transformer": (1, 10, 14),
+}
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+# Independent reference: counts printed for the authors' code, and by hand
+
+
+def test_titcombe_has_the_published_parameters():
+    model = titcombe((1, 28, 28), 10)
+    assert parameters(model) == 320 + 18_496 + 4_608_500 + 64_128 + 1_290
+    assert cut_points(model, torch.rand(1, 1, 28, 28))[6].parameters == 320 + 18_496 + 4_608_500
+
+
+def test_lenet_layers_are_the_papers():
+    model = lenet((1, 28, 28), 10)
+    names = "conv1 ReLU1 pool1 conv2 ReLU2 pool2 flatten fc1 fc1act fc2 fc2act fc3"
+    assert [name for name, _ in model.named_children()] == names.split()
+    assert parameters(model) == 208 + 3_216 + 256 * 120 + 120 + 120 * 84 + 84 + 84 * 10 + 10
+
+
+def test_cifar10cnn_layers_are_the_papers():
+    model = cifar10cnn((3, 32, 32), 10)
+    stages = [f"conv{k}1 ReLU{k}1 conv{k}2 ReLU{k}2 pool{k}".split() for k in (1, 2, 3)]
+    wanted = [*sum(stages, []), "flatten", "fc1", "fc1act", "fc2"]  # noqa: RUF017
+    assert [name for name, _ in model.named_children()] == wanted
+    assert isinstance(model.fc1act, nn.Sigmoid)
+    assert (model.fc1.in_features, model.fc1.out_features) == (2048, 512)
+
+
+def test_cut_widths_are_the_papers():
+    for model, shape, name, wanted in (
+        (titcombe, (1, 28, 28), "act3", (500,)),
+        (lenet, (1, 28, 28), "ReLU2", (16, 8, 8)),
+        (cifar10cnn, (3, 32, 32), "ReLU22", (128, 16, 16)),
+        (ecg, (1, 128), "pool2", (16, 32)),
+    ):
+        points = cut_points(model(shape, 5), torch.rand(1, *shape))
+        assert {p.name: p.shape for p in points}[name] == wanted
+
+
+# Properties
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_returns_logits_and_has_its_default_cut(name):
+    shape = SHAPES[name]
+    model = MODELS[name](shape, 7)
+    x = torch.rand(2, *shape)
+    logits = model(x)
+    assert logits.shape == (2, 7)
+    assert logits.isfinite().all()
+    points = cut_points(model, x)
+    assert points.traced
+    assert DEFAULT_CUT[name] in points.names
+
+
+def test_every_model_has_a_default_cut_and_a_shape_here():
+    assert set(MODELS) == set(DEFAULT_CUT) == set(SHAPES)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from(sorted(MODELS)), st.data())
+def test_any_sensible_size(name, data):
+    least = {"titcombe": 6, "lenet": 16, "cifar10cnn": 8, "ecg": 4}.get(name, 1)
+    channels = data.draw(st.integers(1, 3))
+    sides = data.draw(st.tuples(st.integers(least, least + 9), st.integers(least, least + 9)))
+    shape = (channels, sides[0]) if name == "ecg" else (channels, *sides)
+    model = MODELS[name](shape, 2).eval()
+    assert model(torch.rand(3, *shape)).shape == (3, 2)
+
+
+def test_transformer_sees_every_pixel():
+    model = MODELS["transformer"]((1, 9, 5), 3)
+    x = torch.rand(1, 1, 9, 5, requires_grad=True)
+    model(x).logsumexp(1).sum().backward()
+    assert (x.grad != 0).all()
+
+
+def test_transformer_takes_signals():
+    assert MODELS["transformer"]((2, 187), 5)(torch.rand(2, 2, 187)).shape == (2, 5)
+
+
+def test_width_of_the_cut_is_settable():
+    assert titcombe((1, 8, 8), 10, width=32).fc1.out_features == 32
+    assert mlp((4,), 2, width=1)(torch.rand(1, 4)).shape == (1, 2)
+
+
+# Trap: an in-place activation would overwrite what is sent
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_is_computed_in_place(name):
+    modules = MODELS[name](SHAPES[name], 3).modules()
+    assert not any(getattr(m, "inplace", False) for m in modules)
+
+
+# Messages
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("lenet", (30,), r"lenet wants images \(C, H, W\), each side at least 16: got .* \(30,\)"),
+        ("lenet", (1, 15, 28), r"lenet wants .* at least 16: got samples of shape \(1, 15, 28\)"),
+        ("titcombe", (1, 5, 28), "titcombe wants images .* at least 6"),
+        ("cifar10cnn", (3, 7, 7), "cifar10cnn wants images .* at least 8"),
+        ("ecg", (1, 28, 28), r"ecg wants signals \(C, L\).*mlp takes any shape"),
+        ("ecg", (1, 3), "ecg wants signals .* at least 4"),
+        ("resnet18", (8,), "resnet18 wants images"),
+        ("transformer", (8,), "transformer wants images"),
+        ("mlp", (), "mlp wants a shape of positive sides"),
+        ("mlp", (3, 0), "mlp wants a shape of positive sides"),
+    ],
+)
+def test_a_shape_that_does_not_fit(name, shape, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS[name](shape, 10)
+
+
+def test_no_classes():
+    with pytest.raises(ValueError, match="mlp: at least one class wanted: got 0"):
+        mlp((3,), 0)
+
+
+def test_heads_that_do_not_divide():
+    with pytest.raises(ValueError, match="width a multiple of heads wanted: got 30 and 4"):
+        MODELS["transformer"]((1, 8, 8), 2, width=30)
