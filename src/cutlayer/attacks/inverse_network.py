@@ -1,0 +1,130 @@
+"""Learn the inverse of the owner's side from queries."""
+
+import copy
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from ..decoders import decoder as build_decoder
+from ..threat import Observed, View
+from .base import Reconstruction
+
+
+class InverseNetwork(Reconstruction):
+    """A decoder trained on (message, sample) pairs that the adversary makes for itself.
+
+    After He et al. (2019), algorithm 2, and Titcombe et al. (2021), section 3. It is trained
+    through the defended path: every epoch queries anew where the defence is random. Where m
+    messages of each input are overheard, it averages m queries in training as well.
+
+    Args:
+        decoder: A name out of ``cutlayer.decoders.DECODERS``; "auto" fits any two shapes.
+        epochs: At most; training stops earlier when the attacker's validation share has not
+            improved for ``patience`` epochs, and the best epoch is kept.
+        batch_size: Samples a step.
+        learning_rate: Of Adam, falling to zero along a cosine over ``epochs``.
+        patience: Epochs without improvement to bear.
+
+    Raises:
+        ValueError: an argument out of range, no such decoder.
+
+    Reference: Z. He, T. Zhang, R. B. Lee, "Model inversion attacks against collaborative
+    inference", ACSAC 2019, doi:10.1145/3359789.3359824.
+    """
+
+    needs = frozenset({"query"})
+
+    def __init__(
+        self,
+        *,
+        decoder: str = "auto",
+        epochs: int = 20,
+        batch_size: int = 32,
+        learning_rate: float = 1e-3,
+        patience: int = 5,
+    ) -> None:
+        for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
+            if value < 1:
+                raise ValueError(f"InverseNetwork {name} must be at least 1: got {value}")
+        if not learning_rate > 0:
+            raise ValueError(f"InverseNetwork learning_rate must be > 0: got {learning_rate}")
+        self.decoder = decoder
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.patience = patience
+
+    def _fit(self, view: View) -> None:
+        assert view.query is not None
+        messages = _Messages(view)
+        shape = tuple(messages.of_validation().shape[1:])
+        self.network_ = build_decoder(self.decoder, shape, self.input_shape_).to(view.auxiliary)
+        optimiser = torch.optim.Adam(self.network_.parameters(), self.learning_rate, fused=True)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs)
+        best, best_state, history = float("inf"), None, []
+        for epoch in range(self.epochs):
+            self.on_progress("attack", epoch, self.epochs)
+            self.network_.train()
+            for index in torch.randperm(len(view.auxiliary)).split(self.batch_size):
+                loss = mse_loss(self.network_(messages.of(index)), view.auxiliary[index])
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+            schedule.step()
+            history.append(self._error(messages.of_validation(), view.validation))
+            if history[-1] < best:
+                best, best_state = history[-1], copy.deepcopy(self.network_.state_dict())
+            elif history.index(best) + self.patience < len(history):
+                break
+        if best_state is not None:
+            self.network_.load_state_dict(best_state)
+        self.network_.eval()
+        self.converged_ = _flattened(history)
+        self.fitted_ = {"epochs": len(history), "validation_mse": history}
+
+    @torch.no_grad()
+    def _error(self, messages: Tensor, x: Tensor) -> float:
+        self.network_.eval()
+        parts = [
+            mse_loss(self.network_(z), target, reduction="sum")
+            for z, target in zip(messages.split(512), x.split(512), strict=True)
+        ]
+        return float(torch.stack(parts).sum() / x.numel())
+
+    def _reconstruct(self, seen: Observed) -> Tensor:
+        mean = seen.messages.mean(1)
+        return torch.cat([self.network_(z) for z in mean.split(512)])
+
+
+def _flattened(history: list[float]) -> bool:
+    """Whether the last fifth of the epochs won less than 2 % of the error."""
+    tail = max(1, len(history) // 5)
+    if len(history) <= tail:
+        return False
+    before, after = min(history[:-tail]), min(history)
+    return before - after < 0.02 * before
+
+
+class _Messages:
+    """Messages of the attacker's own samples, averaged over the repeats.
+
+    Asked anew for every batch where the defence is random; once where it is not.
+    """
+
+    def __init__(self, view: View) -> None:
+        assert view.query is not None
+        self._query, self._view = view.query, view
+        self._kept = self._ask(view.auxiliary) if view.query_repeats else None
+        self._validation = self._ask(view.validation)
+
+    def _ask(self, x: Tensor) -> Tensor:
+        return torch.cat([self._query(part).mean(1) for part in x.split(256)])
+
+    def of(self, index: Tensor) -> Tensor:
+        if self._kept is not None:
+            return self._kept[index]
+        return self._ask(self._view.auxiliary[index])
+
+    def of_validation(self) -> Tensor:
+        return self._validation

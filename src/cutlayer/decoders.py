@@ -1,0 +1,183 @@
+"""Networks from messages to inputs. Attacks train them, and so do defences that need a surrogate.
+
+``decoder("auto", message_shape, input_shape)`` fits any two shapes. The papers' own decoders are
+here by name; they fit the cut they were made for, and say so otherwise.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from .errors import did_you_mean
+
+Shape = tuple[int, ...]
+
+
+def decoder(name: str, message_shape: Shape, input_shape: Shape) -> nn.Module:
+    """An untrained network from messages ``(N, *message_shape)`` to ``(N, *input_shape)``.
+
+    Raises:
+        ValueError: no such decoder, or one that was made for other shapes.
+    """
+    if name not in DECODERS:
+        raise ValueError(f"decoder {name!r}: unknown{did_you_mean(name, DECODERS)}")
+    network = DECODERS[name](message_shape, input_shape)
+    got = _output_shape(network, message_shape)
+    if got != input_shape:
+        raise ValueError(
+            f"decoder {name!r} was made for another cut: from messages {message_shape} it makes "
+            f"{got or 'nothing'}, inputs are {input_shape}; use 'auto'"
+        )
+    return network
+
+
+def auto(message_shape: Shape, input_shape: Shape) -> nn.Module:
+    """A decoder by the shapes alone.
+
+    Inputs of one dimension (tables) get a perceptron. Images and signals get transposed
+    convolutions; a message that is itself a smaller image or signal is widened from where it is,
+    any other message is first mapped linearly to a quarter-size image.
+    """
+    if len(input_shape) == 1:
+        return _perceptron(math.prod(message_shape), input_shape)
+    rank, size = len(input_shape) - 1, input_shape[1:]
+    layers: list[nn.Module] = []
+    small = message_shape[1:]
+    spatial = len(message_shape) == len(input_shape) and all(
+        1 < a <= b for a, b in zip(small, size, strict=True)
+    )
+    if spatial:
+        channels = message_shape[0]
+    else:
+        channels, small = 64, tuple(max(1, math.ceil(s / 4)) for s in size)
+        layers += [
+            nn.Flatten(),
+            nn.Linear(math.prod(message_shape), channels * math.prod(small)),
+            nn.Unflatten(1, (channels, *small)),
+            nn.ReLU(),
+        ]
+    doublings = max(round(math.log2(b / a)) for a, b in zip(small, size, strict=True))
+    width = 64 if doublings else 32
+    for _ in range(max(doublings, 0)):
+        up = _UP[rank](channels, width, 3, stride=2, padding=1, output_padding=1)
+        layers += [up, _NORM[rank](width), nn.ReLU()]
+        channels, width = width, max(32, width // 2)
+    layers += [_FLAT[rank](channels, 32, 3, padding=1), _NORM[rank](32), nn.ReLU()]
+    layers += [Resize(size), _FLAT[rank](32, 32, 3, padding=1), nn.ReLU()]
+    layers += [_FLAT[rank](32, input_shape[0], 3, padding=1)]
+    return nn.Sequential(*layers)
+
+
+_UP: dict[int, Callable[..., nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
+_FLAT: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d}
+_NORM: dict[int, Callable[..., nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
+
+
+class Resize(nn.Module):
+    """Linear interpolation to a size; nothing where the size is already right."""
+
+    def __init__(self, size: Shape) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, t: Tensor) -> Tensor:
+        if tuple(t.shape[2:]) == self.size:
+            return t
+        mode = "linear" if len(self.size) == 1 else "bilinear"
+        return nn.functional.interpolate(t, self.size, mode=mode, align_corners=False)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"
+
+
+def _perceptron(inputs: int, input_shape: Shape) -> nn.Module:
+    width = max(256, min(1024, 2 * inputs))
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(inputs, width),
+        nn.ReLU(),
+        nn.Linear(width, width),
+        nn.ReLU(),
+        nn.Linear(width, math.prod(input_shape)),
+        nn.Unflatten(1, input_shape),
+    )
+
+
+def titcombe(message_shape: Shape, input_shape: Shape, *, affine: bool = False) -> nn.Module:
+    """The decoder of Titcombe et al. for 28×28 grey images, with ReLU between its layers.
+
+    Their published code has no activation between the layers, so that it can only be an affine
+    map: that one is ``titcombe-affine``.
+    """
+
+    def act() -> nn.Module:
+        return nn.Identity() if affine else nn.ReLU()
+
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(math.prod(message_shape), 9216),
+        nn.Unflatten(1, (64, 12, 12)),
+        act(),
+        nn.ConvTranspose2d(64, 64, 3, stride=2, padding=1, output_padding=1),
+        act(),
+        nn.ConvTranspose2d(64, 32, 3, padding=1),
+        act(),
+        nn.ConvTranspose2d(32, 8, 3),
+        act(),
+        nn.ConvTranspose2d(8, 1, 3),
+    )
+
+
+def _titcombe_affine(message_shape: Shape, input_shape: Shape) -> nn.Module:
+    return titcombe(message_shape, input_shape, affine=True)
+
+
+def _he(*layers: Callable[[], nn.Module]) -> Callable[[Shape, Shape], nn.Module]:
+    """One of He et al.'s decoders: transposed convolutions with ReLU between them."""
+
+    def build(message_shape: Shape, input_shape: Shape) -> nn.Module:
+        network = nn.Sequential()
+        for make in layers:
+            if len(network):
+                network.append(nn.ReLU())
+            network.append(make())
+        return network
+
+    return build
+
+
+def _double(inputs: int, outputs: int, kernel: int = 3) -> Callable[[], nn.Module]:
+    padding = 1 if kernel == 3 else 0
+    return lambda: nn.ConvTranspose2d(
+        inputs, outputs, kernel, stride=2, padding=padding, output_padding=1
+    )
+
+
+def _same(inputs: int, outputs: int) -> Callable[[], nn.Module]:
+    return lambda: nn.ConvTranspose2d(inputs, outputs, 3, padding=1)
+
+
+DECODERS: dict[str, Callable[[Shape, Shape], nn.Module]] = {
+    "auto": auto,
+    "titcombe": titcombe,
+    "titcombe-affine": _titcombe_affine,
+    "he-lenet-conv1": _he(lambda: nn.Conv2d(8, 1, 5, padding=4)),
+    "he-lenet-relu2": _he(lambda: nn.ConvTranspose2d(16, 8, 5), _double(8, 1, 5)),
+    "he-cifar-conv11": _he(_same(64, 3)),
+    "he-cifar-relu22": _he(_double(128, 64), _same(64, 3)),
+    "he-cifar-relu32": _he(_double(128, 128), _double(128, 64), _same(64, 3)),
+}
+
+
+@torch.no_grad()
+def _output_shape(network: nn.Module, message_shape: Shape) -> Shape | None:
+    network.eval()
+    try:
+        made: Tensor = network(torch.zeros(1, *message_shape))
+    except RuntimeError:  # the layers do not fit the message
+        return None
+    finally:
+        network.train()
+    return tuple(made.shape[1:])
