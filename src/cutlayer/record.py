@@ -13,7 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 SCHEMA_VERSION = 1
-_VOLATILE = ("environment", "seconds")  # facts of one execution; two equal runs differ in these only
+_VOLATILE = (
+    "environment",
+    "seconds",
+)  # facts of one execution; two equal runs differ in these only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ class Record:
     """
 
     id: str  # address of config: the folder's name in the store
-    kind: Literal["train", "attack"]
+    kind: Literal["train", "judge", "attack"]
     name: str  # short label for tables: the defence and its strength, "undefended" without one
     config: dict[str, Any]  # everything that determines the result, and nothing else
     data: dict[str, Any] = field(default_factory=dict)  # name, checksum, shape, classes, shares
@@ -57,7 +60,9 @@ class Record:
     utility: Scores = field(default_factory=dict)
     leakage: Scores = field(default_factory=dict)
     floors: dict[str, Scores] = field(default_factory=dict)  # by floor: mean, class-mean, nearest
-    advantage: dict[str, float | None] = field(default_factory=dict)  # by metric, against best floor
+    advantage: dict[str, float | None] = field(
+        default_factory=dict
+    )  # by metric, against best floor
     flags: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
@@ -189,7 +194,9 @@ class Store:
         run = self.find(run)
         users = [r.id for r in self if r.victim == run]
         if users:
-            raise ValueError(f"cannot remove {run}: attacked by {', '.join(users)}; remove them first")
+            raise ValueError(
+                f"cannot remove {run}: attacked by {', '.join(users)}; remove them first"
+            )
         freed = self.bytes(run)
         shutil.rmtree(self.folder(run))
         return freed

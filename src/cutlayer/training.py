@@ -240,7 +240,9 @@ def _run_step(event: _Step, plan: Plan, far: FarSide, progress: Progress) -> Non
 
 
 def _run_boundary(
-    event: _HandOver | _EpochEnd, progress: Progress, validate: Callable[[Owner], float | None] | None
+    event: _HandOver | _EpochEnd,
+    progress: Progress,
+    validate: Callable[[Owner], float | None] | None,
 ) -> Owner:
     if isinstance(event, _HandOver):
         event.taker.load(event.giver.state(), source=event.giver.name)

@@ -108,7 +108,6 @@ class StudentT(Noise):
     deviation_per_scale = math.sqrt(3)
 
     def sample(self, like: Tensor) -> Tensor:
-        normal = torch.randn(4, *like.shape, dtype=like.dtype, device=like.device)
-        first, *rest = normal
-        noise: Tensor = first / torch.stack(rest).square().mean(0).sqrt()
-        return noise
+        first, *rest = torch.randn(4, *like.shape, dtype=like.dtype, device=like.device).unbind()
+        spread = torch.stack(rest).square().mean(0).sqrt()
+        return first.div(spread)

@@ -6,11 +6,19 @@ from typing import Literal
 
 from torch import Tensor
 
-from .dependence import bias_corrected_distance_correlation, distance_correlation
+from .dependence import (
+    bias_corrected_distance_correlation,
+    distance_correlation,
+    distance_correlation_floor,
+)
 from .identity import reidentification_rank
 from .interval import bootstrap
 from .reconstruction import mse, psnr, ssim, ssim_applies
-from .utility import accuracy, expected_calibration_error
+from .utility import (
+    accuracy,
+    expected_calibration_error,
+    expected_calibration_error_interval,
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,9 @@ __all__ = [
     "bias_corrected_distance_correlation",
     "bootstrap",
     "distance_correlation",
+    "distance_correlation_floor",
     "expected_calibration_error",
+    "expected_calibration_error_interval",
     "mse",
     "psnr",
     "reidentification_rank",

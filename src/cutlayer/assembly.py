@@ -1,0 +1,333 @@
+"""From a configuration to the things it names: data, network, segments, parties, addresses."""
+
+import copy
+import hashlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .config import FIELDS, Experiment, Part, canonical, resolve
+from .data import Dataset, Shares, from_torch, share_out
+from .defences import Chain, Defence, Defended
+from .errors import ConfigError
+from .models import DEFAULT_CUT
+from .parties import Owner, Relay, Server, check_weights, optimiser
+from .record import address
+from .split import cut
+from .streams import stream
+from .wire import FarSide
+
+
+def plain(experiment: Experiment) -> dict[str, Any]:
+    """The fields as JSON values, as a person would write them."""
+    values: dict[str, Any] = {}
+    for name in FIELDS:
+        value = getattr(experiment, name)
+        if isinstance(value, Part):
+            value = asdict(value)
+        elif isinstance(value, tuple):
+            value = [asdict(v) if isinstance(v, Part) else v for v in value]
+        values[name] = _jsonable(value)
+    return values
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def load_data(experiment: Experiment) -> Dataset:
+    """Read the data set an experiment names.
+
+    Raises:
+        ConfigError: it cannot be found or read.
+    """
+    part = experiment.data
+    target = resolve("data", part.kind)
+    given: dict[str, Any] = {}
+    if experiment.data_root and "root" in inspect.signature(target).parameters:
+        given["root"] = Path(experiment.data_root)
+    try:
+        found = target(**given, **part.args)
+        return found if isinstance(found, Dataset) else from_torch(found, name=part.kind)
+    except (OSError, ValueError, TypeError) as e:
+        raise ConfigError(f"data {part.kind}: {e}") from e
+
+
+def machine(threads: int, device: torch.device) -> dict[str, Any]:
+    """What of this machine decides about the last digits, and so belongs to a run's identity."""
+    return {
+        "torch": torch.__version__,
+        "threads": threads,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "precision": torch.get_float32_matmul_precision(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+    }
+
+
+@dataclass
+class Assembly:
+    """An experiment with its data read; everything else is built from it on demand."""
+
+    experiment: Experiment
+    dataset: Dataset
+    shares: Shares
+    device: torch.device
+
+    @classmethod
+    def of(cls, experiment: Experiment, dataset: Dataset | None = None) -> "Assembly":
+        """Read, share out, and set the number of threads.
+
+        Raises:
+            ConfigError: data, shares or device cannot be had.
+        """
+        wanted = experiment.device
+        if wanted == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("device 'cuda': no CUDA device here; use cpu or auto")
+        if wanted == "auto":
+            wanted = "cuda" if torch.cuda.is_available() else "cpu"
+        if experiment.threads:
+            torch.set_num_threads(experiment.threads)
+        dataset = dataset if dataset is not None else load_data(experiment)
+        try:
+            dataset, shares = share_out(
+                dataset, plan=experiment.shares, owners=experiment.owners, seed=experiment.seed
+            )
+        except ValueError as e:
+            raise ConfigError(f"shares: {e}") from e
+        if experiment.victims > len(shares.victims):
+            raise ConfigError(
+                f"victims: at most {len(shares.victims)} wanted, the size of that share: "
+                f"got {experiment.victims}"
+            )
+        return cls(experiment, dataset, shares, torch.device(wanted))
+
+    def variant(self, **changes: Any) -> "Assembly":
+        """The same data under another configuration of defence or attack."""
+        return replace(self, experiment=replace(self.experiment, **changes))
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples and labels of a share, on the device."""
+        x, y = self.dataset.take(index)
+        return x.to(self.device), y.to(self.device)
+
+    @property
+    def classes(self) -> int:
+        return len(self.dataset.classes)
+
+    @cached_property
+    def victims(self) -> Tensor:
+        """Indices of the samples that are attacked."""
+        return self.shares.victims[: self.experiment.victims or None]
+
+    @cached_property
+    def cut_after(self) -> list[str]:
+        """The layers to cut after.
+
+        Raises:
+            ConfigError: none given, and the model has no customary one.
+        """
+        kind = self.experiment.model.kind
+        if not self.experiment.cut and kind not in DEFAULT_CUT:
+            raise ConfigError(f"cut: model {kind!r} has no customary cut: give --cut LAYER")
+        return list(self.experiment.cut) or [DEFAULT_CUT[kind]]
+
+    def segments(self) -> list[nn.Module]:
+        """The network, freshly initialised from its stream or from ``weights``, cut.
+
+        Raises:
+            ConfigError: the model does not fit the data, the cut or the weights.
+        """
+        e = self.experiment
+        model = self.bare_model(e, self.dataset.shape, self.classes)
+        example, _ = self.dataset.take(self.shares.owners[0][:2])
+        try:
+            return [s.to(self.device) for s in cut(model, self.cut_after, example)]
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(f"model {e.model.kind}: {error}") from error
+
+    @staticmethod
+    def bare_model(e: Experiment, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        """The whole network of an experiment, uncut.
+
+        Raises:
+            ConfigError: it cannot be built for inputs of that shape, or its weights do not fit.
+        """
+        target = resolve("model", e.model.kind)
+        accepted = inspect.signature(target).parameters
+        given: dict[str, Any] = {"input_shape": input_shape, "classes": classes}
+        given = {k: v for k, v in given.items() if k in accepted}
+        try:
+            with stream(e.seed, "network"):
+                model = target(**given, **e.model.args)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"model {e.model.kind}: {error}") from error
+        if not isinstance(model, nn.Module):
+            raise ConfigError(
+                f"model {e.model.kind}: a torch.nn.Module wanted, got {type(model).__name__}"
+            )
+        if e.weights:
+            _load_weights(model, Path(e.weights))
+        return model
+
+    @property
+    def defences_in_training(self) -> tuple[Part, ...]:
+        """Those that act while training, and so belong to the trained network."""
+        every = self.experiment.defence
+        return tuple(p for p in every if _built(p).active != "serve")
+
+    def defence(self, *, training_only: bool = False) -> Chain:
+        """The chain of the experiment's defences; only those that act in training, if asked."""
+        parts = self.defences_in_training if training_only else self.experiment.defence
+        return Chain(*map(_built, parts))
+
+    def message_shape(self, segment: nn.Module) -> tuple[int, ...]:
+        """Shape of one message behind the owner's segment."""
+        x, _ = self.take(self.shares.owners[0][:2])
+        with torch.no_grad():
+            return tuple(segment.eval()(x).shape[1:])
+
+    def parties(self, segments: list[nn.Module]) -> tuple[list[Owner], FarSide]:
+        """Owners with their data, and what is behind the cut: a server, or relays and a server."""
+        e = self.experiment
+        shapes, passing = [], self.take(self.shares.owners[0][:2])[0]
+        with torch.no_grad():
+            for segment in segments[:-1]:
+                passing = segment.eval()(passing)
+                shapes.append(tuple(passing.shape[1:]))
+
+        def own(module: nn.Module) -> torch.optim.Optimizer | None:
+            return optimiser(e.optimiser, module, e.learning_rate)
+
+        far: FarSide = Server(segments[-1], own(segments[-1]), root=e.seed, shape=shapes[-1])
+        for i in range(len(segments) - 2, 0, -1):
+            middle = segments[i]
+            far = Relay(f"relay{i}", middle, own(middle), far, root=e.seed, shape=shapes[i - 1])
+        owners = []
+        for number, index in enumerate(self.shares.owners):
+            defended = Defended(copy.deepcopy(segments[0]), self.defence(training_only=True))
+            owners.append(Owner(number, defended, own(defended), self.take(index), root=e.seed))
+        return owners, far
+
+    def network_identity(self) -> dict[str, Any]:
+        """Everything that determines the trained network, and nothing else."""
+        e = self.experiment
+        weights = hashlib.sha256(Path(e.weights).read_bytes()).hexdigest() if e.weights else None
+        return {
+            "cutlayer": version("cutlayer"),
+            "data": self.dataset.checksum(),
+            "shares": self._shares_address("owners", "validation"),
+            "schedule": e.schedule if e.owners > 1 else "hand-over",
+            "model": _jsonable(asdict(e.model)),
+            "cut": self.cut_after,
+            "weights": weights,
+            "defence": [_jsonable(asdict(p)) for p in self.defences_in_training],
+            "epochs": e.passes,
+            "batch_size": e.batch_size,
+            "optimiser": e.optimiser,
+            "learning_rate": e.learning_rate,
+            "seed": e.seed,
+            "machine": machine(torch.get_num_threads(), self.device),
+        }
+
+    def attack_identity(self, network: str, judge: str) -> dict[str, Any]:
+        """Everything that determines the outcome of the attack."""
+        e = self.experiment
+        return {
+            "network": network,
+            "judge": judge,
+            "shares": self._shares_address("auxiliary", "attacker_validation", "judge", "victims"),
+            "defence": [_jsonable(asdict(p)) for p in e.defence],
+            "threat": e.threat,
+            "attack": _jsonable(asdict(e.attack)),
+            "repeats": e.repeats,
+            "victims": len(self.victims),
+            "seed": e.seed,
+        }
+
+    def judge_identity(self) -> dict[str, Any]:
+        """Everything that determines the judge."""
+        return {
+            "cutlayer": version("cutlayer"),
+            "data": self.dataset.checksum(),
+            "judge": self._shares_address("judge"),
+            "seed": self.experiment.seed,
+            "machine": machine(torch.get_num_threads(), self.device),
+        }
+
+    def _shares_address(self, *names: str) -> str:
+        shares = self.shares.to_dict()
+        bounds = [t.tolist() for t in self.dataset.bounds or ()]
+        return address({"bounds": bounds, **{n: shares[n] for n in names}})
+
+    def described_data(self) -> dict[str, Any]:
+        """For the record: what was read, how it was divided and scaled."""
+        bounds = self.dataset.bounds
+        held, where = dict(self.shares), self.shares.to_dict()
+        counts = {name: len(index) for name, index in held.items() if "[" not in name}
+        counts["owners"] = len(self.shares.train)
+        return {
+            "name": self.dataset.name,
+            "checksum": self.dataset.checksum(),
+            "shape": list(self.dataset.shape),
+            "classes": list(self.dataset.classes),
+            "samples": len(self.dataset),
+            "source": _jsonable(dict(self.dataset.source)),
+            "scaling": None if bounds is None else [t.tolist() for t in bounds],
+            "shares": {n: {"count": counts[n], "ranges": r} for n, r in where.items()},
+        }
+
+
+def defences_in_words(experiment: Experiment) -> tuple[str, ...]:
+    """Each defence as a person would type it, defaults left out."""
+    return tuple(str(without_defaults("defence", p)) for p in experiment.defence)
+
+
+def without_defaults(field_name: str, part: Part) -> Part:
+    """A canonical part with only the arguments that differ from their defaults."""
+    required = {
+        k
+        for k, p in inspect.signature(resolve(field_name, part.kind)).parameters.items()
+        if p.default is p.empty
+    }
+    bare = {k: v for k, v in part.args.items() if k in required}
+    usual = canonical(field_name, Part(part.kind, bare)).args
+    kept = {k: v for k, v in part.args.items() if k in required or v != usual[k]}
+    return Part(part.kind, kept)
+
+
+def name_of(experiment: Experiment) -> str:
+    """A short label for tables."""
+    return " + ".join(defences_in_words(experiment)) or "undefended"
+
+
+def _built(part: Part) -> Defence:
+    built: Defence = resolve("defence", part.kind)(**part.args)
+    return built
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    try:
+        weights = load_file(path)
+        check_weights(model, weights, source=f"weights {path}")
+    except OSError as e:
+        raise ConfigError(f"weights {path}: cannot read: {e.strerror or e}") from e
+    except SafetensorError as e:
+        raise ConfigError(
+            f"weights {path}: safetensors wanted: {e}; a .pt file goes through 'cutlayer convert'"
+        ) from e
+    except ValueError as e:
+        raise ConfigError(str(e)) from e
+    model.load_state_dict(weights)

@@ -1,0 +1,106 @@
+"""Reasons not to believe a leakage number. A flag goes into the record; it never stops the run."""
+
+from collections.abc import Iterable, Sequence
+
+from .record import Record, Scores
+
+FLAGS: dict[str, str] = {
+    "attack-below-floor": "The attack is no better than guessing without the message: "
+    "a weak attack makes any defence look good.",
+    "attack-not-converged": "The attack was still getting better when its training ended: "
+    "a longer one would leak more.",
+    "no-utility": "The network hardly predicts better than always naming the commonest class: "
+    "there is nothing left worth defending.",
+    "black-box-beats-white-box": "An attacker who knows less did better than one who knows more: "
+    "the stronger attack is badly tuned.",
+    "randomised-defence-single-query": "The defence is random and the attacker heard each input "
+    "once: whoever hears it again can average.",
+    "one-seed": "One seed only: repeat with others before you rely on small differences.",
+    "small-n": "Fewer than 500 victims: the interval is wide.",
+    "non-finite-reconstruction": "Some reconstructions are not numbers; their scores are left out.",
+    "overlapping-data": "Shares that must be disjoint have samples in common.",
+    "no-undefended-reference": "The same attack on the undefended network is not beside this row, "
+    "so nothing shows that the attack works at all.",
+}
+
+ENOUGH_VICTIMS = 500
+
+
+def of_run(
+    *,
+    leakage: Scores,
+    floors: dict[str, Scores],
+    utility: Scores,
+    chance: float,
+    victims: int,
+    finite: bool,
+    converged: bool | None,
+    stochastic: bool,
+    repeats: int,
+    duplicates: int,
+) -> list[str]:
+    """The flags that one run alone can show.
+
+    Args:
+        leakage: Needs "mse".
+        floors: Each needs "mse"; the label-free floors "mean" and "nearest-auxiliary" count.
+        chance: Accuracy of always naming the commonest class.
+        duplicates: Victims that equal a sample of the attacker's auxiliary set, bit for bit.
+    """
+    found = []
+    if not finite:
+        found.append("non-finite-reconstruction")
+    error = leakage["mse"].value
+    guesses = [s["mse"].value for k, s in floors.items() if k == "mean" and "mse" in s]
+    if error is None or any(g is not None and error >= g for g in guesses):
+        found.append("attack-below-floor")
+    if converged is False:
+        found.append("attack-not-converged")
+    accuracy = utility["accuracy"].value
+    if accuracy is None or accuracy < min(1.5 * chance, (1 + chance) / 2):
+        found.append("no-utility")
+    if stochastic and repeats == 1:
+        found.append("randomised-defence-single-query")
+    if victims < ENOUGH_VICTIMS:
+        found.append("small-n")
+    if duplicates:
+        found.append("overlapping-data")
+    return found
+
+
+def across(records: Sequence[Record]) -> dict[str, list[str]]:
+    """The flags that show only when runs are seen side by side, by record id."""
+    found: dict[str, list[str]] = {r.id: [] for r in records if r.kind == "attack"}
+    attacks = [r for r in records if r.kind == "attack"]
+    for r in attacks:
+        if len({o.config["experiment"]["seed"] for o in attacks if _same(r, o, "seed")}) == 1:
+            found[r.id].append("one-seed")
+        undefended = [o for o in attacks if not o.defence.get("parts") and _same(r, o, "defence")]
+        if r.defence.get("parts") and not undefended:
+            found[r.id].append("no-undefended-reference")
+        for other in attacks:
+            if _same(r, other, "threat", "attack") and _beaten(r, by=other):
+                found[r.id].append("black-box-beats-white-box")
+                break
+    return found
+
+
+def _same(a: Record, b: Record, *but: str) -> bool:
+    """Whether two runs are the same experiment but for some fields."""
+    left, right = a.config["experiment"], b.config["experiment"]
+    return all(left.get(k) == right.get(k) for k in (left.keys() | right.keys()) - set(but))
+
+
+def _beaten(white: Record, *, by: Record) -> bool:
+    """Whether an attacker with the owner's weights did clearly worse than one without."""
+    if white.threat["name"] != "white-box" or by.threat["name"] not in ("black-box", "query-free"):
+        return False
+    mine, other = white.leakage["mse"], by.leakage["mse"]
+    return None not in (mine.low, other.high) and mine.low > other.high  # type: ignore[operator]
+
+
+def all_flags(records: Iterable[Record]) -> dict[str, list[str]]:
+    """Every flag of every run: its own and those seen side by side."""
+    records = list(records)
+    beside = across(records)
+    return {r.id: [*r.flags, *beside[r.id]] for r in records if r.kind == "attack"}

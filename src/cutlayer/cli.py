@@ -1,0 +1,219 @@
+"""The command line: flags from the fields of ``Experiment``, errors that a person can act on.
+
+Nothing here imports torch before it has to, so that ``--help`` is quick.
+"""
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .config import FIELDS, read_yaml
+from .errors import ConfigError, did_you_mean
+
+DATA_FIELDS = ("data", "data_root", "shares", "owners", "seed")
+NETWORK_FIELDS = (
+    *("model", "cut", "weights", "defence", "epochs", "batch_size", "optimiser"),
+    *("learning_rate", "schedule"),
+)
+ATTACK_FIELDS = ("threat", "attack", "repeats", "victims")
+MACHINE_FIELDS = ("threads", "device")
+REPEATABLE = ("defence", "cut")
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what an unknown flag was probably meant to be."""
+
+    def error(self, message: str) -> NoReturn:
+        if "invalid choice: " in message:
+            word = message.split("'")[1]
+            known = [c for a in self._actions if isinstance(a.choices, dict) for c in a.choices]
+            message = f"{word!r}: unknown{did_you_mean(word, known)}"
+        raise ConfigError(message)
+
+    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """All of ``argv``, or a ``ConfigError``."""
+        arguments, extra = self.parse_known_args(argv)
+        if extra:
+            parser: argparse.ArgumentParser = self
+            for name in (arguments.command, getattr(arguments, "action", None)):
+                for action in parser._actions:
+                    if name and isinstance(action.choices, dict):
+                        parser = action.choices[name]
+            known = [o for a in parser._actions for o in a.option_strings]
+            unknown = [w.partition("=")[0] for w in extra if w.startswith("-")] or extra
+            raise ConfigError("\n".join(f"{w}: unknown{did_you_mean(w, known)}" for w in unknown))
+        return arguments
+
+
+def build_parser() -> Parser:
+    """All commands and their flags."""
+    parser = Parser(
+        prog="cutlayer",
+        description="Split a neural network between data and compute, attack the split, defend it.",
+        epilog="cutlayer COMMAND --help explains a command.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument(
+        "--print-completion", choices=("bash", "zsh", "tcsh"), help="print a completion script"
+    )
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+
+    demo = add("demo", "Steal handwritten digits from a split network, and see what helps.")
+    _store(demo, "runs")
+    demo.add_argument(
+        "--out", type=Path, default=Path("report"), metavar="DIR", help="where the report goes"
+    )
+    demo.add_argument("--threads", type=int, default=0, metavar="N", help=_text("threads"))
+    demo.add_argument("--seed", type=int, default=0, metavar="N", help=_text("seed"))
+
+    cuts = add("cuts", "List every place where a network can be cut.")
+    _fields(cuts, ("model", "data", "data_root", "weights", "cut"))
+    cuts.add_argument(
+        "--input-shape", metavar="C,H,W", help="shape of one input, instead of a data set"
+    )
+    cuts.add_argument("--classes", type=int, default=10, metavar="N", help="with --input-shape")
+    cuts.add_argument("--json", action="store_true", help="print JSON")
+
+    train = add("train", "Train a split network.")
+    _fields(train, (*DATA_FIELDS, *NETWORK_FIELDS, *MACHINE_FIELDS))
+    _run_flags(train)
+
+    attack = add("attack", "Attack a split network; trains it first if that has not been done.")
+    _fields(attack, (*DATA_FIELDS, *NETWORK_FIELDS, *ATTACK_FIELDS, *MACHINE_FIELDS))
+    _run_flags(attack)
+    attack.add_argument(
+        "--no-reference", action="store_true", help="do not attack the undefended network as well"
+    )
+
+    report = add("report", "Write one self-contained page about runs.")
+    report.add_argument("runs", nargs="*", metavar="RUN", help="ids or their beginnings; none: all")
+    report.add_argument(
+        "--out", type=Path, default=Path("report"), metavar="DIR", help="where the report goes"
+    )
+    report.add_argument("--title", default="cutlayer report", help="heading of the page")
+    _store(report, "runs")
+
+    convert = add("convert", "Turn a .pt file of weights into safetensors; only tensors are read.")
+    convert.add_argument("file", type=Path, metavar="FILE", help="written by torch.save")
+    convert.add_argument(
+        "--out", type=Path, metavar="FILE", help="default: the same name, .safetensors"
+    )
+
+    runs = add("runs", "Look after the stored runs.")
+    actions = runs.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    for name, text, arguments in (
+        ("list", "All runs, with the space they take.", ()),
+        ("show", "One run's record.", ("run",)),
+        ("diff", "What differs between two runs.", ("run", "other")),
+        ("remove", "Delete runs.", ("run",)),
+    ):
+        action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        for argument in arguments:
+            many = "+" if name == "remove" else None
+            action.add_argument(argument, metavar="RUN", nargs=many, help="id or its beginning")
+        _store(action, "runs")
+    return parser
+
+
+def _text(field: str) -> str:
+    return str(FIELDS[field].metadata["help"])
+
+
+def _store(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--store", type=Path, default=Path(default), metavar="DIR", help="folder of the runs"
+    )
+
+
+def _fields(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """One flag for each field; absent flags stay out, so that a YAML file may speak."""
+    for name in names:
+        field = FIELDS[name]
+        default = "" if field.default in (None, ()) else f" (default: {field.default})"
+        choices = field.metadata.get("choices")
+        parser.add_argument(
+            "--" + name.replace("_", "-"),
+            dest=name,
+            action="append" if name in REPEATABLE else "store",
+            default=argparse.SUPPRESS,
+            metavar="|".join(choices) if choices else field.metadata.get("metavar", "N"),
+            help=f"{_text(name)}{default}",
+        )
+
+
+def _run_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML of the same fields")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run, and stop")
+    parser.add_argument(
+        "--checkpoint-every", type=int, default=500, metavar="N", help="steps (default: 500)"
+    )
+    _store(parser, "runs")
+
+
+def settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields that were set, by file and by flag; a flag wins."""
+    given = vars(arguments)
+    raw = read_yaml(given["config"]) if given.get("config") else {}
+    return raw | {name: given[name] for name in FIELDS if name in given}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Exit codes: 0 done, 2 wrong input, 130 stopped by Ctrl-C."""
+    parser = build_parser()
+    try:
+        arguments = parser.parse(argv)
+        if arguments.version:
+            from importlib.metadata import version
+
+            print(f"cutlayer {version('cutlayer')}")
+            return 0
+        if arguments.print_completion:
+            import shtab
+
+            print(shtab.complete(parser, arguments.print_completion))
+            return 0
+        if arguments.command is None:
+            parser.print_help()
+            return 0
+        return _command(arguments)
+    except (ConfigError, ValueError) as e:
+        return _refuse(str(e))
+    except OSError as e:
+        return _refuse(_disk(e))
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    from . import commands
+
+    name = arguments.command if arguments.command != "runs" else f"runs_{arguments.action}"
+    run: Callable[[argparse.Namespace], int] = getattr(commands, name)
+    return run(arguments)
+
+
+def _refuse(text: str) -> int:
+    for line in text.splitlines():
+        print(f"cutlayer: {line}", file=sys.stderr)
+    return 2
+
+
+def _disk(e: OSError) -> str:
+    where = f" {e.filename}" if e.filename else ""
+    if e.errno == errno.ENOSPC:
+        return f"disk full{where}: free some space or choose another --store; no run was harmed"
+    if e.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return f"cannot write{where}: {e.strerror}; choose another --store or --out"
+    return f"{e.strerror or e}{where}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,337 @@
+"""What each command does, once its flags are read."""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from . import report as reports
+from .assembly import Assembly, load_data, name_of
+from .cli import settings
+from .config import Experiment, Part, canonical, parse, registry
+from .errors import ConfigError
+from .experiment import run_attack, run_training, samples_of, store_at, with_reference
+from .planning import estimate
+from .record import Record, Store
+from .split import CutPoints, cut, cut_points
+from .threat import THREATS
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@contextmanager
+def shown(console: Console) -> Iterator[Callable[[str], OnProgress]]:
+    """Progress bars; gives a function from a run's name to the callback of its stages."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+
+        def start(name: str) -> OnProgress:
+            tasks: dict[str, Any] = {}
+
+            def on_progress(stage: str, done: int, total: int) -> None:
+                if stage not in tasks:
+                    for earlier in tasks.values():
+                        bars.update(earlier, visible=False)
+                    tasks[stage] = bars.add_task(f"{stage}: {name}")
+                bars.update(tasks[stage], completed=done, total=total)
+
+            return on_progress
+
+        yield start
+
+
+def _experiment(arguments: argparse.Namespace) -> Experiment:
+    raw = settings(arguments)
+    for name in ("data", "model", "defence", "attack"):
+        if raw.get(name) in ("help", ["help"]):
+            raise _Explained(_explain(name))
+    if raw.get("threat") == "help":
+        raise _Explained("\n".join(f"{m.name}: {m.who} ({m.source})" for m in THREATS.values()))
+    return parse(raw)
+
+
+class _Explained(Exception):  # noqa: N818 - a way out, not an error
+    """The user asked what there is."""
+
+
+def _explain(name: str) -> str:
+    """Every built-in name of a field with its arguments and the first line of its docstring."""
+    lines = []
+    for kind, target in registry(name).items():
+        try:
+            arguments = ",".join(f"{k}={v}" for k, v in canonical(name, Part(kind)).args.items())
+        except ConfigError as e:
+            arguments = ",".join(line.split(".", 1)[1].split(":")[0] for line in str(e).split("\n"))
+        first = (target.__doc__ or "").strip().split("\n")[0]
+        lines.append(f"{kind}:{arguments}".rstrip(":") + f"\n    {first}")
+    return "\n".join([*lines, "or package.module:Name:argument=value,... of your own"])
+
+
+def _asked(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    def run(arguments: argparse.Namespace) -> int:
+        try:
+            return command(arguments)
+        except _Explained as e:
+            print(e)
+            return 0
+
+    return run
+
+
+@_asked
+def train(arguments: argparse.Namespace) -> int:
+    """``cutlayer train``."""
+    console = Console(stderr=True)
+    assembly = Assembly.of(_experiment(arguments))
+    store = store_at(arguments.store)
+    if arguments.dry_run:
+        return _dry_run([assembly], store, attack=False)
+    with shown(console) as start:
+        record = run_training(
+            assembly,
+            store,
+            every=arguments.checkpoint_every,
+            on_progress=start(name_of(assembly.experiment)),
+        )
+    accuracy = record.utility["accuracy"].value if record.utility else None
+    worth = "" if accuracy is None else f", accuracy on the validation share {accuracy:.2%}"
+    print(f"{record.id}: {record.training['steps']} steps{worth}")
+    print(f"kept in {store.folder(record.id)}")
+    return 0
+
+
+@_asked
+def attack(arguments: argparse.Namespace) -> int:
+    """``cutlayer attack``."""
+    assembly = Assembly.of(_experiment(arguments))
+    store = store_at(arguments.store)
+    several = [assembly] if arguments.no_reference else with_reference(assembly)
+    if arguments.dry_run:
+        return _dry_run(several, store, attack=True)
+    records = attack_all(several, store, every=arguments.checkpoint_every)
+    Console().print(reports.terminal_table(records))
+    print(f"cutlayer report {' '.join(r.id for r in records)} --store {arguments.store}")
+    return 0
+
+
+def attack_all(several: list[Assembly], store: Store, *, every: int = 500) -> list[Record]:
+    """Attack several configurations; Ctrl-C keeps what is finished."""
+    records: list[Record] = []
+    try:
+        with shown(Console(stderr=True)) as start:
+            for assembly in several:
+                name = name_of(assembly.experiment)
+                records.append(run_attack(assembly, store, every=every, on_progress=start(name)))
+    except KeyboardInterrupt:
+        if records:
+            where = reports.write(
+                records, samples_of(store, records), store.root / "partial-report", partial=True
+            )
+            print(f"stopped after {len(records)} of {len(several)}; partial report: {where}")
+        raise
+    return records
+
+
+def _dry_run(several: list[Assembly], store: Store, *, attack: bool) -> int:
+    table = Table(title="would run (estimated from a few steps)")
+    for column in ("stage", "defence", "steps", "minutes", "wire", "disk", ""):
+        table.add_column(column)
+    peak = 0
+    for assembly in several:
+        costs, memory = estimate(assembly, store, attack=attack)
+        peak = max(peak, memory)
+        for c in costs:
+            minutes, name = f"{c.seconds / 60:.1f}", name_of(assembly.experiment)
+            sizes = (size_in_words(c.wire), size_in_words(c.disk))
+            table.add_row(c.stage, name, str(c.steps), minutes, *sizes, c.note)
+    Console().print(table)
+    print(f"memory: about {size_in_words(peak)}")
+    return 0
+
+
+def size_in_words(n: int) -> str:
+    """Bytes for people.
+
+    >>> size_in_words(2048), size_in_words(5 * 2**20)
+    ('2.0 KiB', '5.0 MiB')
+    """
+    size = float(n)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+@_asked
+def cuts(arguments: argparse.Namespace) -> int:
+    """``cutlayer cuts``."""
+    e = _experiment(arguments)
+    if arguments.input_shape:
+        try:
+            shape = tuple(int(s) for s in arguments.input_shape.split(","))
+        except ValueError:
+            raise ConfigError(
+                f"--input-shape: whole numbers like 3,32,32 wanted: got {arguments.input_shape!r}"
+            ) from None
+        classes = arguments.classes
+    else:
+        dataset = load_data(e)
+        shape, classes = dataset.shape, len(dataset.classes)
+    model = Assembly.bare_model(e, shape, classes)
+    x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    try:
+        found = cut_points(model, x)
+        wrong = differing(model, found, x)
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(f"model {e.model.kind}: {error}") from error
+    if arguments.json:
+        print(json.dumps([vars(c) for c in found], default=str))
+    else:
+        _print_cuts(e, shape, found)
+        print(
+            f"{len(found)} cuts, each composed of its two segments again and run: "
+            + (f"DIFFERENT after {', '.join(wrong)}" if wrong else "all bit-equal to the network")
+        )
+    return 1 if wrong else 0
+
+
+def differing(model: torch.nn.Module, found: CutPoints, x: torch.Tensor) -> list[str]:
+    """The cuts whose segments, composed, do not give bit for bit what the network gives."""
+    model.eval()
+    wrong = []
+    with torch.no_grad():
+        expected = model(x)
+        for point in found:
+            near, far = cut(model, point.name, x)
+            if not torch.equal(far.eval()(near.eval()(x)), expected):
+                wrong.append(point.name)
+    return wrong
+
+
+def _print_cuts(e: Experiment, shape: tuple[int, ...], found: CutPoints) -> None:
+    table = Table(title=f"{e.model} on inputs {shape}: where one tensor crosses")
+    table.add_column("cut after", overflow="fold")
+    for column in ("kind", "message"):
+        table.add_column(column)
+    for column in ("bytes/sample", "parameters before", "MFLOPs before"):
+        table.add_column(column, justify="right")
+    for c in found:
+        message = "×".join(map(str, c.shape))
+        counts = (f"{c.bytes_per_sample:,}", f"{c.parameters:,}", f"{c.flops / 1e6:,.2f}")
+        table.add_row(c.name, c.kind, message, *counts)
+    Console().print(table)
+    if found.note:
+        print(found.note)
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """``cutlayer report``."""
+    store = Store(arguments.store)
+    records = [store.record(run) for run in arguments.runs] or list(store)
+    attacks = [r for r in records if r.kind == "attack"]
+    if not attacks:
+        raise ConfigError(
+            f"report: at least one attack run wanted: got {len(records)} runs and none of them in "
+            f"{arguments.store}; make one with 'cutlayer attack'"
+        )
+    networks = [store.record(v) for v in sorted({r.victim for r in attacks if r.victim})]
+    page = reports.write(
+        [*networks, *attacks], samples_of(store, attacks), arguments.out, title=arguments.title
+    )
+    print(f"report: {page}")
+    return 0
+
+
+def convert(arguments: argparse.Namespace) -> int:
+    """``cutlayer convert``: the only place where a .pt file is read, and only its tensors."""
+    from .convert import convert_weights
+
+    target = arguments.out or arguments.file.with_suffix(".safetensors")
+    names = convert_weights(arguments.file, target)
+    print(f"{target}: {len(names)} tensors; use it with --weights {target}")
+    return 0
+
+
+def runs_list(arguments: argparse.Namespace) -> int:
+    """``cutlayer runs list``."""
+    store = Store(arguments.store)
+    table, total = Table(), 0
+    for column in ("run", "what", "data", "accuracy", "SSIM", "size"):
+        table.add_column(column)
+    for record in store:
+        total += (size := store.bytes(record.id))
+        scores = [record.utility.get("accuracy"), record.leakage.get("ssim")]
+        values = ["" if s is None or s.value is None else f"{s.value:.3f}" for s in scores]
+        data = str(record.data.get("name", ""))
+        table.add_row(record.id, record.name, data, *values, size_in_words(size))
+    Console().print(table)
+    unfinished = [p for p in store.root.glob(".training/*") if p.is_dir()]
+    held = sum(p.stat().st_size for u in unfinished for p in u.rglob("*") if p.is_file())
+    print(f"{size_in_words(total)} in {store.root}")
+    if unfinished:
+        print(f"{size_in_words(held)} in {len(unfinished)} unfinished trainings (resumable)")
+    return 0
+
+
+def runs_show(arguments: argparse.Namespace) -> int:
+    """``cutlayer runs show``."""
+    store = Store(arguments.store)
+    print((store.folder(store.find(arguments.run)) / "record.json").read_text())
+    return 0
+
+
+def runs_diff(arguments: argparse.Namespace) -> int:
+    """``cutlayer runs diff``: fields that differ, time and host aside."""
+    store = Store(arguments.store)
+    pair = [dict(flat(store.record(r).findings())) for r in (arguments.run, arguments.other)]
+    table = Table()
+    for column in ("field", arguments.run, arguments.other):
+        table.add_column(column, overflow="fold")
+    for key in sorted(pair[0].keys() | pair[1].keys()):
+        old, new = (p.get(key, "-") for p in pair)
+        if old != new:
+            table.add_row(key, str(old), str(new))
+    Console().print(table)
+    return 0
+
+
+def flat(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested mappings by dotted name; lists stay whole.
+
+    >>> dict(flat({"a": {"b": 1}, "c": [2]}))
+    {'a.b': 1, 'c': [2]}
+    """
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from flat(inner, f"{at}.{key}" if at else str(key))
+    else:
+        yield at, value
+
+
+def runs_remove(arguments: argparse.Namespace) -> int:
+    """``cutlayer runs remove``."""
+    store = Store(arguments.store)
+    names = [store.find(run) for run in arguments.run]
+    for name in sorted(names):  # attack runs before the train runs they refer to
+        print(f"removed {name}: {size_in_words(store.remove(name))}")
+    return 0
+
+
+@_asked
+def demo(arguments: argparse.Namespace) -> int:
+    """``cutlayer demo``."""
+    from .demo import run_demo
+
+    return run_demo(arguments)

@@ -1,0 +1,41 @@
+"""The one door for .pt files: tensors only, never code."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError  # why: only the name of the error that torch.load raises
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import ConfigError
+
+
+def convert_weights(source: Path, target: Path) -> list[str]:
+    """Write the tensors of a ``.pt`` file as safetensors; returns their names.
+
+    Accepts a state dict, or a checkpoint that holds one under ``state_dict`` or ``model``.
+
+    Raises:
+        ConfigError: no such file, a file that would run code, or one without tensors.
+    """
+    try:
+        loaded = torch.load(source, map_location="cpu", weights_only=True)
+    except OSError as e:
+        raise ConfigError(f"convert {source}: cannot read: {e.strerror or e}") from e
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as e:
+        first = str(e).strip().split("\n")[0]
+        raise ConfigError(
+            f"convert {source}: a file of tensors wanted, written by "
+            f"torch.save(model.state_dict(), ...): {first}; nothing in it was run"
+        ) from e
+    for key in ("state_dict", "model"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping):
+        raise ConfigError(f"convert {source}: a state dict wanted: got {type(loaded).__name__}")
+    tensors = {str(k): v.contiguous().clone() for k, v in loaded.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise ConfigError(f"convert {source}: tensors by name wanted: got none")
+    save_file(tensors, target)
+    return sorted(tensors)

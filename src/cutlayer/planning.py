@@ -1,0 +1,104 @@
+"""What a run would cost, from a few steps of it: minutes, memory, bytes."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from .assembly import Assembly
+from .config import resolve
+from .experiment import load_network_as_built
+from .record import Store, address
+from .threat import build_view, threat_model
+from .training import Plan, steps_per_epoch
+from .wire import At
+
+TRIAL_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one stage. wire: bytes both ways between the parties. disk: bytes kept in the store."""
+
+    stage: str
+    steps: int
+    seconds: float
+    wire: int = 0
+    disk: int = 0
+    note: str = ""
+
+
+def estimate(assembly: Assembly, store: Store, *, attack: bool) -> tuple[list[Cost], int]:
+    """Each stage's cost, and the peak memory in bytes; trains a few steps on throw-away copies."""
+    costs = [_training(assembly, store)]
+    if attack:
+        costs.append(_attack(assembly))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return costs, peak * (1 if sys.platform == "darwin" else 1024)
+
+
+def _training(assembly: Assembly, store: Store) -> Cost:
+    e = assembly.experiment
+    run = f"train-{address(assembly.network_identity())}"
+    segments = assembly.segments()
+    size = sum(p.numel() * p.element_size() for s in segments for p in s.parameters())
+    if run in store:
+        return Cost("train", 0, 0.0, 0, 0, f"already in the store as {run}")
+    steps = e.passes * steps_per_epoch([len(i) for i in assembly.shares.owners], e.batch_size)
+    owners, far = assembly.parties(segments)
+    index = torch.arange(min(e.batch_size, len(owners[0].data[1])))
+    plan = Plan(session="trial", epochs=1, batch_size=e.batch_size)
+
+    def step(i: int) -> None:
+        owners[0].step(index, far, at=At(plan.session, 0, 0, i))
+
+    seconds = _median(step) * steps
+    message = torch.Size(assembly.message_shape(segments[0])).numel() * 4
+    samples = e.passes * len(assembly.shares.train)
+    note = "in steps of a few hundred; resumes where it was stopped"
+    return Cost("train", steps, seconds, 2 * message * samples, 7 * size, note)
+
+
+def _attack(assembly: Assembly) -> Cost:
+    e = assembly.experiment
+    network = load_network_as_built(assembly)
+    epochs = int(e.attack.args.get("epochs", 1))
+    batch = int(e.attack.args.get("batch_size", 32))
+    short = dict(e.attack.args) | ({"epochs": 1} if "epochs" in e.attack.args else {})
+    x, y = assembly.take(assembly.shares.auxiliary[: TRIAL_STEPS * batch])
+    view = build_view(
+        threat_model(e.threat),
+        auxiliary=(x, y),
+        validation=(x[:batch], y[:batch]),
+        send=network.defended,
+        stochastic=network.defended.defence.is_stochastic(),
+        owner_segment=network.defended.segment,
+        far_segment=network.far_segment,
+        defence=(),
+        repeats=e.repeats,
+        classes=assembly.classes,
+    )
+    started = time.perf_counter()
+    resolve("attack", e.attack.kind)(**short).fit(view)
+    once = (time.perf_counter() - started) / len(x)
+    total = once * len(assembly.shares.auxiliary) * epochs
+    steps = epochs * len(assembly.shares.auxiliary) // batch
+    return Cost("attack", steps, total, note="at most: it stops early when nothing more is won")
+
+
+def _median(step: Callable[[int], Any]) -> float:
+    times = []
+    for i in range(TRIAL_STEPS + 1):
+        started = time.perf_counter()
+        step(i)
+        times.append(time.perf_counter() - started)
+    return sorted(times[1:])[TRIAL_STEPS // 2]
+
+
+def undefended(assembly: Assembly) -> Assembly:
+    """The same experiment without defences."""
+    return replace(assembly, experiment=replace(assembly.experiment, defence=()))

@@ -1,0 +1,152 @@
+"""The tables: CSV files, and the one that the command line prints."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..checks import FLAGS
+from ..record import Estimate, Record
+from .command import command_line
+from .reading import (
+    NONE,
+    Setting,
+    attacker,
+    best_floor,
+    interval,
+    metric,
+    number,
+    repeats,
+    settings,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_ESTIMATE = ("value", "low", "high", "n", "worst")
+
+
+def csv_files(every: Sequence[Setting], trained: Sequence[Record]) -> dict[str, str]:
+    """File name to content, every digit kept; an empty cell is null."""
+    runs = [(s, r) for s in every for r in s.runs]
+    about = ("run", "name", "data")
+
+    def of(s: Setting, r: Record) -> tuple[str, ...]:
+        return (r.id, s.labels[r.id], s.name)
+
+    return {
+        "runs.csv": _csv(
+            (*about, "threat", "attack", "repeats", "queries", "flags", "command"),
+            (
+                (
+                    *of(s, r),
+                    r.threat.get("name"),
+                    attacker(r),
+                    repeats(r),
+                    r.threat.get("queries"),
+                    " ".join(s.flags[r.id]),
+                    command_line(r),
+                )
+                for s, r in runs
+            ),
+        ),
+        "utility.csv": _csv(
+            (*about, "metric", *_ESTIMATE),
+            ((*of(s, r), m, *_cells(e)) for s, r in runs for m, e in r.utility.items()),
+        ),
+        "leakage.csv": _csv(
+            (*about, "threat", "attack", "repeats", "metric", *_ESTIMATE, "advantage"),
+            (
+                (
+                    *of(s, r),
+                    r.threat.get("name"),
+                    attacker(r),
+                    repeats(r),
+                    m,
+                    *_cells(e),
+                    r.advantage.get(m),
+                )
+                for s, r in runs
+                for m, e in r.leakage.items()
+            ),
+        ),
+        "floors.csv": _csv(
+            (*about, "floor", "metric", *_ESTIMATE),
+            (
+                (*of(s, r), floor, m, *_cells(e))
+                for s, r in runs
+                for floor, scores in r.floors.items()
+                for m, e in scores.items()
+            ),
+        ),
+        "flags.csv": _csv(
+            (*about, "flag", "meaning"),
+            ((*of(s, r), f, FLAGS.get(f, "")) for s, r in runs for f in s.flags[r.id]),
+        ),
+        "networks.csv": _csv(
+            ("run", "name", "data", "metric", *_ESTIMATE),
+            (
+                (r.id, r.name, r.data.get("name"), m, *_cells(e))
+                for r in trained
+                for m, e in r.utility.items()
+            ),
+        ),
+    }
+
+
+def _cells(e: Estimate) -> tuple[Any, ...]:
+    return tuple(getattr(e, k) for k in _ESTIMATE)
+
+
+def _csv(head: Sequence[str], rows: Any) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows([_inert(cell) for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def _inert(cell: Any) -> Any:
+    """Text that a spreadsheet will not take for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in tuple("=+-@\t\r") else cell
+
+
+def terminal_table(records: Sequence[Record]) -> "Table":
+    """Attack runs as a ``rich`` table: name, accuracy, leakage [interval], floor, read, flags.
+
+    The leakage is SSIM, and the MSE where there is no SSIM. Nothing in a record is read as
+    markup.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    every = settings(records)
+    names = list(dict.fromkeys(s.primary for s in every)) or ["ssim"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", overflow="fold", min_width=12)
+    table.add_column("accuracy", justify="right")
+    for name in names:
+        table.add_column(f"{metric(name).label} [95 %]", justify="right")
+    table.add_column("floor", justify="right")
+    table.add_column("read", justify="right")
+    table.add_column("flags", overflow="fold")
+    for setting in every:
+        for r in setting.runs:
+            label = setting.labels[r.id]
+            run = f"{setting.name}: {label}" if len(every) > 1 else label
+            cells = [run, number("accuracy", r.utility.get("accuracy", NONE).value)]
+            cells += [_bracketed(n, r.leakage) if n == setting.primary else "" for n in names]
+            floor, value = best_floor(setting.primary, r.floors)
+            cells += [
+                f"{number(setting.primary, value.value)} {floor}".strip(),
+                number("read", r.leakage.get("read", NONE).value),
+                ", ".join(setting.flags[r.id]) or "none",
+            ]
+            table.add_row(*(Text(c) for c in cells))
+    return table
+
+
+def _bracketed(name: str, scores: Mapping[str, Estimate]) -> str:
+    e = scores.get(name, NONE)
+    spread = interval(name, e).replace(" … ", ", ")
+    return f"{number(name, e.value)} [{spread}]" if spread else number(name, e.value)
