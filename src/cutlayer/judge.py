@@ -49,9 +49,9 @@ def train_judge(
     classes: int,
     *,
     root: int,
-    steps: int = 2000,
+    steps: int = 1000,
     batch_size: int = 64,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 1e-2,
 ) -> nn.Module:
     """A trained judge, in eval mode.
 
@@ -61,14 +61,16 @@ def train_judge(
     Args:
         x: ``(N, *shape)``, float32 in [0, 1].
         y: ``(N,)``.
+        steps: At most; a small share is passed over no more than a hundred times.
         root: Root of its random streams.
     """
     with stream(root, "judge"):
         network = judge_network(tuple(x.shape[1:]), classes).to(x.device)
         optimiser = torch.optim.AdamW(network.parameters(), learning_rate, fused=True)
-        passes = math.ceil(steps * batch_size / len(x))
+        a_pass = math.ceil(len(x) / batch_size)
+        passes = min(math.ceil(steps / a_pass), 100)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, learning_rate, total_steps=passes * math.ceil(len(x) / batch_size)
+            optimiser, learning_rate, total_steps=passes * a_pass
         )
         for _ in range(passes):
             for index in torch.randperm(len(x)).split(batch_size):
@@ -81,11 +83,17 @@ def train_judge(
 
 
 def _shifted(x: Tensor, by: int = 2) -> Tensor:
+    """Every image moved by up to ``by`` pixels, zeros moving in; anything else as it is."""
     if x.dim() != 4 or min(x.shape[2:]) < 16:
         return x
-    down, right = torch.randint(2 * by + 1, (2,)).tolist()
-    height, width = x.shape[2:]
-    return pad(x, (by, by, by, by))[:, :, down : down + height, right : right + width]
+    n, _, height, width = x.shape
+    padded = pad(x, (by, by, by, by))
+    down, right = torch.randint(2 * by + 1, (2, n, 1), device=x.device)
+    rows = (torch.arange(height, device=x.device) + down)[:, None, :, None]
+    columns = (torch.arange(width, device=x.device) + right)[:, None, None, :]
+    every = torch.arange(n, device=x.device)[:, None, None, None]
+    channels = torch.arange(x.shape[1], device=x.device)[None, :, None, None]
+    return padded[every, channels, rows, columns]
 
 
 @torch.no_grad()

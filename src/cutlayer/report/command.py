@@ -8,6 +8,8 @@ from ..config import FIELDS, GIVEN, PARTS, Part, canonical, registry
 from ..errors import ConfigError
 from ..record import Record
 
+_OF_THE_ATTACK = ("threat", "attack", "repeats", "victims")  # say nothing about a training
+
 
 def command_line(record: Record) -> str:
     """``cutlayer attack --data … --defence …``: what differs from the defaults, shell-quoted.
@@ -18,6 +20,8 @@ def command_line(record: Record) -> str:
     experiment = record.config.get("experiment")
     words = ["cutlayer", record.kind]
     for key, value in experiment.items() if isinstance(experiment, Mapping) else ():
+        if record.kind == "train" and key in _OF_THE_ATTACK:
+            continue
         for text in _values(str(key), value):
             words += [f"--{str(key).replace('_', '-')}", text]
     return " ".join(map(shlex.quote, words))

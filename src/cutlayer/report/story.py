@@ -14,6 +14,7 @@ from .reading import (
     heard,
     interval,
     is_undefended,
+    leaks_more,
     metric,
     network,
     number,
@@ -200,7 +201,10 @@ def _floor(name: str, o: Outcome) -> str:
         return ""
     words = FLOOR_WORDS.get(o.floor, o.floor)
     value = number(name, o.floor_value.value)
-    return f"The best floor beside it is {metric(name).label} {value} ({o.floor}: {words})."
+    text = f"The best floor beside it is {metric(name).label} {value} ({o.floor}: {words})."
+    if leaks_more(name, o.leakage, o.floor_value):
+        return text
+    return f"{text} The attack does not beat it: a stronger one may well leak more."
 
 
 def _listed(words: list[str]) -> str:

@@ -114,35 +114,37 @@ def _inert(cell: Any) -> Any:
 def terminal_table(records: Sequence[Record]) -> "Table":
     """Attack runs as a ``rich`` table: name, accuracy, leakage [interval], floor, read, flags.
 
-    The leakage is SSIM, and the MSE where there is no SSIM. Nothing in a record is read as
-    markup.
+    The leakage is SSIM, and the MSE where there is no SSIM; the floor is the best one. Flags are
+    numbered and explained under the table. Nothing in a record is read as markup.
     """
     from rich.table import Table
     from rich.text import Text
 
     every = settings(records)
     names = list(dict.fromkeys(s.primary for s in every)) or ["ssim"]
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    raised = list(dict.fromkeys(f for s in every for r in s.runs for f in s.flags[r.id]))
+    table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
     table.add_column("run", overflow="fold", min_width=12)
-    table.add_column("accuracy", justify="right")
+    table.add_column("accuracy", justify="right", no_wrap=True)
     for name in names:
-        table.add_column(f"{metric(name).label} [95 %]", justify="right")
-    table.add_column("floor", justify="right")
-    table.add_column("read", justify="right")
-    table.add_column("flags", overflow="fold")
+        table.add_column(f"{metric(name).label} [95 %]", justify="right", no_wrap=True)
+    for column in ("floor", "read"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("flags", no_wrap=True)
     for setting in every:
         for r in setting.runs:
             label = setting.labels[r.id]
             run = f"{setting.name}: {label}" if len(every) > 1 else label
             cells = [run, number("accuracy", r.utility.get("accuracy", NONE).value)]
             cells += [_bracketed(n, r.leakage) if n == setting.primary else "" for n in names]
-            floor, value = best_floor(setting.primary, r.floors)
             cells += [
-                f"{number(setting.primary, value.value)} {floor}".strip(),
+                number(setting.primary, best_floor(setting.primary, r.floors)[1].value),
                 number("read", r.leakage.get("read", NONE).value),
-                ", ".join(setting.flags[r.id]) or "none",
+                " ".join(str(raised.index(f) + 1) for f in setting.flags[r.id]) or "none",
             ]
             table.add_row(*(Text(c) for c in cells))
+    lines = [f"{i}  {f}: {FLAGS.get(f, '')}" for i, f in enumerate(raised, 1)]
+    table.caption = Text("\n" + "\n".join(lines), style="not italic dim") if lines else None
     return table
 
 

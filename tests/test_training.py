@@ -1,0 +1,286 @@
+"""Algorithm 1 across a cut: equal to the unsplit network, to itself resumed, to a replay."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cutlayer.defences import Chain, Defence, Defended, Laplace, NoPeek
+from cutlayer.parties import Owner, Relay, Server, optimiser, party_state
+from cutlayer.training import Checkpoints, Plan, Progress, average, batches, train
+from cutlayer.wire import At, FarSide, Tap
+
+SHAPE = (6,)
+
+
+def near() -> nn.Sequential:
+    torch.manual_seed(7)
+    return nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Dropout(0.2))
+
+
+def far() -> nn.Sequential:
+    torch.manual_seed(8)
+    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def data(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    x = torch.rand(n, 4, generator=g)
+    return x, (x.sum(1) * 1.4).long().clamp(0, 2)
+
+
+def party(
+    number: int = 0, n: int = 40, defences: tuple[Defence, ...] = (), name: str = "adam"
+) -> Owner:
+    side = Defended(near(), Chain(*copy.deepcopy(defences)))
+    return Owner(number, side, optimiser(name, side, 1e-2), data(n, number), root=5)
+
+
+def server(name: str = "adam", segment: nn.Module | None = None) -> Server:
+    segment = segment or far()
+    return Server(segment, optimiser(name, segment, 1e-2), root=5, shape=SHAPE)
+
+
+PLAN = Plan(session="s", epochs=3, batch_size=8, root=5)
+
+
+def state(*parties: object) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for i, p in enumerate(parties):
+        found |= {f"{i}.{k}": v for k, v in party_state(p.module, p.optimiser).items()}  # type: ignore[attr-defined]
+    return found
+
+
+def assert_bit_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert [k for k in a if not torch.equal(a[k], b[k])] == []
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_split_training_moves_the_weights_as_one_network_would(name: str) -> None:
+    """Reference: the plain loop over the uncut network with one optimiser."""
+    owner, side = party(name=name), server(name)
+    owner.defended.segment[3].p = side.module[1].momentum = 0.0  # type: ignore[union-attr]
+    whole = nn.Sequential(copy.deepcopy(owner.defended.segment), copy.deepcopy(side.module))
+    opt = optimiser(name, whole, 1e-2)
+    assert opt is not None
+    for step, index in enumerate(batches(40, 8, torch.Generator().manual_seed(0))):
+        owner.step(index, side, at=At("s", 0, 0, step))
+        opt.zero_grad()
+        x, y = owner.data
+        nn.functional.cross_entropy(whole(x[index]), y[index]).backward()
+        opt.step()
+    assert_bit_equal(
+        {k: v for k, v in whole[0].state_dict().items()}, dict(owner.defended.segment.state_dict())
+    )
+    assert_bit_equal(dict(whole[1].state_dict()), dict(side.module.state_dict()))
+
+
+def test_the_penalty_joins_the_task_gradient() -> None:
+    owner, side = party(defences=(NoPeek(0.7),), name="sgd"), server("sgd")
+    owner.defended.segment[3].p = 0.0  # type: ignore[union-attr]
+    f1, f2 = copy.deepcopy(owner.defended.segment), copy.deepcopy(side.module)
+    x, y = owner.data[0][:8], owner.data[1][:8]
+    z = f1(x)
+    loss = nn.functional.cross_entropy(f2(z), y) + NoPeek(0.7).penalty(x, z, z)
+    expected = f1[0].weight - 1e-2 * torch.autograd.grad(loss, f1[0].weight)[0]
+    owner.step(torch.arange(8), side, at=At("s", 0, 0, 0))
+    got = owner.defended.segment[0].weight  # type: ignore[union-attr,index]
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
+NOISY = (Laplace(0.1), NoPeek(0.1))
+
+
+def run(
+    folder: Path | None, *, owners: int, schedule: str, stop_after: int | None = None, every: int = 4
+) -> dict[str, Tensor]:
+    everyone = [party(i, 33 + 8 * i, NOISY) for i in range(owners)]
+    side = server()
+    plan = Plan(session="s", epochs=3, batch_size=8, root=5, schedule=schedule)  # type: ignore[arg-type]
+    keep = Checkpoints(folder, every=every, identity="i") if folder else None
+
+    def on_step(progress: Progress) -> None:
+        if progress.done == stop_after:
+            raise RuntimeError("killed")
+
+    holder, progress = train(
+        plan, everyone, side, checkpoints=keep, on_step=on_step, validate=lambda o: 0.5
+    )
+    assert len(progress.history) == 3
+    assert progress.history[0].keys() == {"loss", "validation_accuracy"}
+    return state(holder, side) | {
+        "losses": torch.tensor([h["loss"] for h in progress.history], dtype=torch.float64)
+    }
+
+
+@pytest.mark.parametrize("schedule", ["hand-over", "average"])
+@pytest.mark.parametrize("owners", [1, 3])
+@pytest.mark.parametrize("killed_after", [1, 4, 5, 13, 14, 21])
+def test_a_killed_run_resumes_to_the_bit_same_weights(
+    tmp_path: Path, schedule: str, owners: int, killed_after: int
+) -> None:
+    undisturbed = run(None, owners=owners, schedule=schedule)
+    if killed_after < 12 or owners > 1:
+        with pytest.raises(RuntimeError, match="killed"):
+            run(tmp_path, owners=owners, schedule=schedule, stop_after=killed_after)
+    assert_bit_equal(run(tmp_path, owners=owners, schedule=schedule), undisturbed)
+    assert len(list(tmp_path.glob("*/manifest.json"))) <= 2
+
+
+def test_randomness_is_the_parties_own() -> None:
+    """What else draws between the steps changes nothing."""
+
+    class Noisy(Tap):
+        def step(self, z: Tensor, y: Tensor, *, at: At) -> object:  # type: ignore[override]
+            torch.rand(17)
+            return super().step(z, y, at=at)
+
+    results = []
+    for wrap in (lambda s: s, Noisy):
+        owner, side = party(defences=NOISY), server()
+        train(PLAN, [owner], wrap(side))  # type: ignore[no-untyped-call]
+        results.append(state(owner, side))
+    assert_bit_equal(*results)
+
+
+def test_a_replayed_message_gets_the_same_reply_and_changes_nothing() -> None:
+    owner, side = party(), server()
+    owner.step(torch.arange(8), side, at=At("s", 0, 0, 0))
+    z, y, at = torch.randn(8, 6), owner.data[1][:8], At("s", 0, 0, 1)
+    first = side.step(z, y, at=at)
+    before = copy.deepcopy(state(side))
+    again = side.step(z, y, at=at)
+    assert torch.equal(first.gradient, again.gradient)
+    assert first.loss == again.loss
+    assert_bit_equal(state(side), before)
+
+
+def test_halves_of_a_step_equal_the_whole() -> None:
+    """Labels at the owner: forward, loss there, backward; the same weights as ``step``."""
+    whole, halves = server(), server()
+    z, y, at = torch.randn(8, 6), torch.randint(3, (8,)), At("s", 0, 0, 0)
+    expected = whole.step(z, y, at=at)
+    out = halves.forward(z, at=at).requires_grad_()
+    assert torch.equal(halves.forward(z, at=at), out)  # a replay
+    nn.functional.cross_entropy(out, y).backward()
+    assert out.grad is not None
+    got = halves.backward(out.grad, at=at)
+    torch.testing.assert_close(got, expected.gradient)
+    assert torch.equal(halves.backward(out.grad, at=at), got)  # a replay
+    for a, b in zip(whole.module.parameters(), halves.module.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    with pytest.raises(ValueError, match="after its forward"):
+        halves.backward(out.grad, at=At("s", 0, 0, 9))
+
+
+def test_a_chain_of_three_learns_as_two_parties_do() -> None:
+    two, tail = server(), far()
+    middle, last = tail[:2], tail[2:]
+    relay = Relay(
+        "relay1",
+        middle,
+        optimiser("adam", middle, 1e-2),
+        Server(last, optimiser("adam", last, 1e-2), root=5, shape=(8,)),
+        root=5,
+        shape=SHAPE,
+    )
+    owners = [party(), party()]
+    train(PLAN, [owners[0]], two)
+    train(PLAN, [owners[1]], relay)
+    assert_bit_equal(state(owners[0]), state(owners[1]))
+    x = torch.randn(5, 6)
+    assert torch.equal(two.predict(x), relay.predict(x))
+
+
+def test_owners_who_train_in_parallel_end_with_one_segment_weighted_by_samples() -> None:
+    owners = [party(0, 10), party(1, 30)]
+    with torch.no_grad():
+        for i, o in enumerate(owners):
+            o.defended.segment[0].weight.fill_(float(i))  # type: ignore[union-attr,index,operator]
+            o.defended.segment[1].num_batches_tracked.fill_(5 + i)  # type: ignore[union-attr,index,operator]
+    average(owners)
+    for o in owners:
+        assert (o.defended.segment[0].weight == 0.75).all()  # type: ignore[union-attr,index]
+        assert o.defended.segment[1].num_batches_tracked == 6  # type: ignore[union-attr,index]
+
+
+def test_a_handed_over_segment_comes_with_its_moments() -> None:
+    giver, taker, side = party(0), party(1), server()
+    for step in range(3):
+        giver.step(torch.arange(8), side, at=At("s", 0, 0, step))
+    taker.load(giver.state(), source="giver")
+    assert_bit_equal(state(giver), state(taker))
+
+
+def test_an_empty_batch_changes_no_weight() -> None:
+    owner, side = party(), server()
+    before = copy.deepcopy(state(side))
+    assert owner.step(torch.arange(0), side, at=At("s", 0, 0, 0)) == 0
+    assert_bit_equal(state(side), before)
+
+
+def test_no_batch_of_one_is_left_over() -> None:
+    for n in range(2, 70):
+        sizes = [len(b) for b in batches(n, 8, torch.Generator())]
+        assert sum(sizes) == n
+        assert min(sizes) >= 2
+
+
+def test_the_wire_carries_what_the_defence_let_through() -> None:
+    """Defence on: what crosses differs from z; the tap hears exactly what the server was given."""
+    owner, tap = party(defences=(Laplace(3.0),)), Tap(server())
+    owner.step(torch.arange(8), tap, at=At("s", 0, 0, 0))
+    with torch.no_grad():
+        clean = owner.defended.segment.eval()(owner.data[0][:8])
+    assert (tap.seen[0] - clean).abs().mean() > 1
+    assert not tap.seen[0].requires_grad
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda s: s.step(torch.zeros(2, 5), None, at=None), r"shape \(N, 6\) wanted: got \(2, 5\)"),
+        (lambda s: s.predict(torch.full((2, 6), torch.nan)), "finite values wanted"),
+        (lambda s: optimiser("adma", s.module, 1e-3), "unknown, did you mean 'adam'"),
+        (lambda s: optimiser("sgd", s.module, 0.0), "learning rate must be > 0: got 0"),
+    ],
+)
+def test_what_is_refused_and_how(break_it: Callable[[FarSide], object], message: str) -> None:
+    side = server()
+    side._replies[0] = None  # type: ignore[assignment]
+    with pytest.raises((ValueError, AttributeError), match=message):
+        side._replies.clear() or break_it(TapLike(side))  # type: ignore[func-returns-value]
+
+
+class TapLike:
+    """Lets the refusals above omit what they never reach."""
+
+    def __init__(self, side: Server) -> None:
+        self.module = side.module
+        self.predict = side.predict
+        self.step = lambda z, y, at: side.step(z, y, at=At("s", 0, 0, 0))
+
+
+def test_a_checkpoint_of_another_training_or_network_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, owners=1, schedule="hand-over")
+    other = Checkpoints(tmp_path, every=4, identity="other")
+    with pytest.raises(ValueError, match="training other wanted, got one of i"):
+        other.restore([party()], server())
+    wider = nn.Sequential(nn.Linear(6, 9), nn.Linear(9, 3))
+    same = Checkpoints(tmp_path, every=4, identity="i")
+    with pytest.raises(ValueError, match="weights of this network wanted"):
+        same.restore([party()], server(segment=wider))
+
+
+def test_a_checkpoint_cut_short_is_not_one(tmp_path: Path) -> None:
+    run(tmp_path, owners=1, schedule="hand-over")
+    newest, kept = sorted(tmp_path.iterdir())[::-1]
+    (newest / "manifest.json").unlink()
+    owner, side = party(), server()
+    progress = Checkpoints(tmp_path, every=4, identity="i").restore([owner], side)
+    assert progress.done == json.loads((kept / "manifest.json").read_text())["progress"]["done"]
