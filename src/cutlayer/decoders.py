@@ -34,62 +34,46 @@ def decoder(name: str, message_shape: Shape, input_shape: Shape) -> nn.Module:
 
 
 def auto(message_shape: Shape, input_shape: Shape) -> nn.Module:
-    """A decoder by the shapes alone.
+    """A decoder by the shapes alone, with outputs in [0, 1].
 
     Inputs of one dimension (tables) get a perceptron. Images and signals get transposed
-    convolutions; a message that is itself a smaller image or signal is widened from where it is,
+    convolutions: a message that is itself a smaller image or signal is widened from where it is,
     any other message is first mapped linearly to a quarter-size image.
     """
     if len(input_shape) == 1:
         return _perceptron(math.prod(message_shape), input_shape)
     rank, size = len(input_shape) - 1, input_shape[1:]
     layers: list[nn.Module] = []
-    small = message_shape[1:]
-    spatial = len(message_shape) == len(input_shape) and all(
-        1 < a <= b for a, b in zip(small, size, strict=True)
-    )
-    if spatial:
-        channels = message_shape[0]
-    else:
-        channels, small = 64, tuple(max(1, math.ceil(s / 4)) for s in size)
+    channels, small = message_shape[0], message_shape[1:]
+    last = 32
+    if not _is_smaller(small, size):
+        channels, small, last = 64, tuple(max(1, s // 4) for s in size), 16
         layers += [
             nn.Flatten(),
             nn.Linear(math.prod(message_shape), channels * math.prod(small)),
             nn.Unflatten(1, (channels, *small)),
-            nn.ReLU(),
+            *(_NORM[rank](channels), nn.ReLU()),
         ]
-    doublings = max(round(math.log2(b / a)) for a, b in zip(small, size, strict=True))
-    width = 64 if doublings else 32
-    for _ in range(max(doublings, 0)):
+    for _ in range(min(int(math.log2(b / a)) for a, b in zip(small, size, strict=True))):
+        width = max(last, min(64, channels // 2))
         up = _UP[rank](channels, width, 3, stride=2, padding=1, output_padding=1)
         layers += [up, _NORM[rank](width), nn.ReLU()]
-        channels, width = width, max(32, width // 2)
-    layers += [_FLAT[rank](channels, 32, 3, padding=1), _NORM[rank](32), nn.ReLU()]
-    layers += [Resize(size), _FLAT[rank](32, 32, 3, padding=1), nn.ReLU()]
-    layers += [_FLAT[rank](32, input_shape[0], 3, padding=1)]
-    return nn.Sequential(*layers)
+        channels, small = width, tuple(2 * a for a in small)
+    # Convolutions without padding have shrunk the message: one transposed convolution undoes that.
+    missing = tuple(b - a + 1 for a, b in zip(small, size, strict=True))
+    grow = {"kernel_size": missing} if max(missing) > 1 else {"kernel_size": 3, "padding": 1}
+    layers += [_UP[rank](channels, last, **grow), _NORM[rank](last), nn.ReLU()]
+    return nn.Sequential(*layers, _FLAT[rank](last, input_shape[0], 3, padding=1), nn.Sigmoid())
+
+
+def _is_smaller(small: Shape, size: Shape) -> bool:
+    """Whether a message has the rank of the input and is no larger along any side."""
+    return len(small) == len(size) and all(1 < a <= b for a, b in zip(small, size, strict=True))
 
 
 _UP: dict[int, Callable[..., nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
 _FLAT: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d}
 _NORM: dict[int, Callable[..., nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
-
-
-class Resize(nn.Module):
-    """Linear interpolation to a size; nothing where the size is already right."""
-
-    def __init__(self, size: Shape) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, t: Tensor) -> Tensor:
-        if tuple(t.shape[2:]) == self.size:
-            return t
-        mode = "linear" if len(self.size) == 1 else "bilinear"
-        return nn.functional.interpolate(t, self.size, mode=mode, align_corners=False)
-
-    def extra_repr(self) -> str:
-        return f"size={self.size}"
 
 
 def _perceptron(inputs: int, input_shape: Shape) -> nn.Module:
@@ -101,6 +85,7 @@ def _perceptron(inputs: int, input_shape: Shape) -> nn.Module:
         nn.Linear(width, width),
         nn.ReLU(),
         nn.Linear(width, math.prod(input_shape)),
+        nn.Sigmoid(),
         nn.Unflatten(1, input_shape),
     )
 

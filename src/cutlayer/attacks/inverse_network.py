@@ -39,9 +39,9 @@ class InverseNetwork(Reconstruction):
         self,
         *,
         decoder: str = "auto",
-        epochs: int = 20,
+        epochs: int = 30,
         batch_size: int = 32,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         patience: int = 5,
     ) -> None:
         for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
