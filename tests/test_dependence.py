@@ -71,6 +71,7 @@ SIZES = dict(
 )
 
 
+@pytest.mark.filterwarnings("ignore:Distance covariance is not guaranteed")  # exponent 2
 @settings(deadline=None, max_examples=40)
 @given(**SIZES, exponent=st.sampled_from(EXPONENTS))
 def test_agrees_with_dcor(n: int, d: int, k: int, seed: int, exponent: float) -> None:
@@ -149,6 +150,12 @@ def test_sums_over_a_large_batch_survive_float32() -> None:
     for statistic in STATISTICS:
         expected = statistic(x.double(), z.double())
         assert_close(statistic(x, z).double(), expected, **CLOSE[torch.float32])
+
+
+def test_long_sums_survive_float32() -> None:
+    a = torch.rand(2, 2048, 2048)  # in one float32 sum: 1e-4 off
+    got = dependence._inner_products(a)
+    assert got[2] == pytest.approx((a[0].double() * a[1].double()).sum().item(), rel=1e-7)
 
 
 def test_exponent_2_takes_the_feature_form_where_it_is_cheaper(
@@ -262,16 +269,16 @@ def test_floor_is_one_reproducible_shuffle() -> None:
     assert (torch.get_rng_state() == state).all()
     assert floor == distance_correlation_floor(x, x, seed=3)
     assert floor != distance_correlation_floor(x, x, seed=4)
-    assert 0.3 < floor < 0.7  # what independence reads, far from 0 at this size
+    assert 0.5 < floor < 0.9  # what independence reads, far from 0 at this size
     assert distance_correlation_floor(x, x, bias_corrected=True).abs() < 0.05
 
 
-@pytest.mark.parametrize("n", [6, 40])  # at exponent 2: pairs, features
+@pytest.mark.parametrize(("n", "d"), [(5, 4), (12, 2)])  # at exponent 2: pairs, features
 @pytest.mark.parametrize("exponent", EXPONENTS)
 @pytest.mark.parametrize("statistic", STATISTICS)
-def test_gradient_is_the_derivative(statistic: Statistic, exponent: float, n: int) -> None:
-    x = torch.randn(n, 3, dtype=torch.float64, requires_grad=True)
-    z = torch.randn(n, 2, dtype=torch.float64, requires_grad=True)
+def test_gradient_is_the_derivative(statistic: Statistic, exponent: float, n: int, d: int) -> None:
+    x = torch.randn(n, d, dtype=torch.float64, requires_grad=True)
+    z = torch.randn(n, d, dtype=torch.float64, requires_grad=True)
 
     def f(x: Tensor, z: Tensor) -> Tensor:
         return statistic(x, z, exponent=exponent)

@@ -97,7 +97,12 @@ NOISY = (Laplace(0.1), NoPeek(0.1))
 
 
 def run(
-    folder: Path | None, *, owners: int, schedule: str, stop_after: int | None = None, every: int = 4
+    folder: Path | None,
+    *,
+    owners: int,
+    schedule: str,
+    stop_after: int | None = None,
+    every: int = 4,
 ) -> dict[str, Tensor]:
     everyone = [party(i, 33 + 8 * i, NOISY) for i in range(owners)]
     side = server()
@@ -244,7 +249,10 @@ def test_the_wire_carries_what_the_defence_let_through() -> None:
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (lambda s: s.step(torch.zeros(2, 5), None, at=None), r"shape \(N, 6\) wanted: got \(2, 5\)"),
+        (
+            lambda s: s.step(torch.zeros(2, 5), None, at=None),
+            r"shape \(N, 6\) wanted: got \(2, 5\)",
+        ),
         (lambda s: s.predict(torch.full((2, 6), torch.nan)), "finite values wanted"),
         (lambda s: optimiser("adma", s.module, 1e-3), "unknown, did you mean 'adam'"),
         (lambda s: optimiser("sgd", s.module, 0.0), "learning rate must be > 0: got 0"),

@@ -16,7 +16,9 @@ class InverseNetwork(Reconstruction):
 
     After He et al. (2019), algorithm 2, and Titcombe et al. (2021), section 3. It is trained
     through the defended path: every epoch queries anew where the defence is random. Where m
-    messages of each input are overheard, it averages m queries in training as well.
+    messages of each input are overheard, it averages m queries in training as well. Messages are
+    standardised by the attacker's own. Where even the best epoch is no better on the attacker's
+    validation share than the mean auxiliary sample, it answers with that.
 
     Args:
         decoder: A name out of ``cutlayer.decoders.DECODERS``; "auto" fits any two shapes.
@@ -59,7 +61,10 @@ class InverseNetwork(Reconstruction):
         assert view.query is not None
         messages = _Messages(view)
         shape = tuple(messages.of_validation().shape[1:])
-        self.network_ = build_decoder(self.decoder, shape, self.input_shape_).to(view.auxiliary)
+        self.network_ = torch.nn.Sequential(
+            Standardise(messages.of(torch.arange(min(len(view.auxiliary), 1024)))),
+            build_decoder(self.decoder, shape, self.input_shape_),
+        ).to(view.auxiliary)
         optimiser = torch.optim.Adam(self.network_.parameters(), self.learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs)
         best, best_state, history = float("inf"), None, []
@@ -80,8 +85,13 @@ class InverseNetwork(Reconstruction):
         if best_state is not None:
             self.network_.load_state_dict(best_state)
         self.network_.eval()
+        mean = view.auxiliary.mean(0)
+        guess = float(mse_loss(mean.expand_as(view.validation), view.validation))
+        self.mean_ = mean if not best < guess else None
         self.converged_ = _flattened(history)
         self.fitted_ = {"epochs": len(history), "validation_mse": history}
+        if self.mean_ is not None:
+            self.fitted_["answers_with"] = "mean auxiliary sample"
 
     @torch.no_grad()
     def _error(self, messages: Tensor, x: Tensor) -> float:
@@ -94,7 +104,27 @@ class InverseNetwork(Reconstruction):
 
     def _reconstruct(self, seen: Observed) -> Tensor:
         mean = seen.messages.mean(1)
+        if self.mean_ is not None:
+            return self.mean_.expand(len(mean), *self.mean_.shape)
         return torch.cat([self.network_(z) for z in mean.split(512)])
+
+
+class Standardise(torch.nn.Module):
+    """Mean zero in every element, and one common scale, so that strong elements stay strong.
+
+    The statistics come from messages the attacker made itself; they are not trained.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, messages: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", messages.mean(0))
+        self.register_buffer("deviation", (messages - self.mean).square().mean().sqrt())
+
+    def forward(self, z: Tensor) -> Tensor:
+        return (z - self.mean) / self.deviation.clamp_min(torch.finfo(z.dtype).tiny)
 
 
 def _flattened(history: list[float]) -> bool:

@@ -73,7 +73,8 @@ class Laplace(Noise):
         # A difference of exponentials, not the inverse CDF: torch.rand returns an exact 0 about
         # twice in 5e7 float32 draws, and there the inverse CDF is -inf.
         e1, e2 = torch.empty(2, *like.shape, dtype=like.dtype, device=like.device).exponential_()
-        return e1 - e2
+        noise: Tensor = e1 - e2
+        return noise
 
 
 class Gaussian(Noise):
