@@ -112,10 +112,26 @@ def limit(n: int) -> Callable[[], object]:
 
 
 def by_dcor(n: int) -> Callable[[], object]:
+    """In a process of its own: importing dcor (numba) resets and slows torch's threads."""
+    command = [sys.executable, "-m", __name__, "serve-dcor", str(n), str(torch.get_num_threads())]
+    served = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def step() -> None:
+        assert served.stdin and served.stdout
+        print(file=served.stdin, flush=True)
+        if not served.stdout.readline():
+            raise RuntimeError("the process that runs dcor has ended; is dcor installed?")
+
+    return step
+
+
+def serve_dcor(n: int) -> None:
+    """A value for each line of standard input, until it ends."""
     import dcor
 
     x, z = (t.detach().numpy() for t in inputs(n))
-    return lambda: dcor.distance_correlation(x, z)
+    for _ in sys.stdin:
+        print(dcor.distance_correlation(x, z), flush=True)
 
 
 def textbook(distances: Callable[[Tensor], Tensor], x: Tensor, z: Tensor) -> Tensor:
@@ -163,5 +179,9 @@ def status(field: str) -> float:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(int(sys.argv[3]))
-    print(peak(sys.argv[1], int(sys.argv[2])))
+    what, size, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    if what == "serve-dcor":
+        serve_dcor(int(size))
+    else:
+        print(peak(what, int(size)))

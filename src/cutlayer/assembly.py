@@ -224,7 +224,7 @@ class Assembly:
     def network_identity(self) -> dict[str, Any]:
         """Everything that determines the trained network, and nothing else."""
         e = self.experiment
-        weights = hashlib.sha256(Path(e.weights).read_bytes()).hexdigest() if e.weights else None
+        weights = _checksum(Path(e.weights)) if e.weights else None
         return {
             "cutlayer": version("cutlayer"),
             "data": self.dataset.checksum(),
@@ -316,6 +316,13 @@ def name_of(experiment: Experiment) -> str:
 def _built(part: Part) -> Defence:
     built: Defence = resolve("defence", part.kind)(**part.args)
     return built
+
+
+def _checksum(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as e:
+        raise ConfigError(f"weights {path}: cannot read: {e.strerror or e}") from e
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:

@@ -43,7 +43,8 @@ class Part:
         if isinstance(spec, Part):
             return spec
         if isinstance(spec, Mapping):
-            args = {str(k): v for k, v in spec.items() if k != "kind"}
+            given = spec["args"] if spec.keys() == {"kind", "args"} else spec
+            args = {str(k): v for k, v in given.items() if k != "kind"}
             if not isinstance(spec.get("kind"), str):
                 raise ConfigError(f"'kind: NAME' wanted in {dict(spec)!r}")
             return cls(spec["kind"], args)
@@ -66,7 +67,7 @@ class Part:
 
 
 def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _help(text: str, **more: Any) -> dict[str, Any]:
@@ -232,8 +233,7 @@ def canonical(field_name: str, part: Part) -> Part:
     )
     if faults + type_faults:
         raise ConfigError("\n".join(faults + type_faults))
-    defaults = {k: p.default for k, p in parameters.items() if p.default is not p.empty}
-    return Part(part.kind, {**defaults, **values})
+    return Part(part.kind, {k: values.get(k, p.default) for k, p in parameters.items()})
 
 
 def _typed(
@@ -268,7 +268,8 @@ def parse(raw: Mapping[str, Any]) -> Experiment:
     """
     values: dict[str, Any] = {}
     faults: list[str] = []
-    for key, value in raw.items():
+    every = {name: FIELDS[name].default for name in PARTS} | dict(raw)
+    for key, value in every.items():
         if key not in FIELDS:
             faults.append(f"{key}: unknown{did_you_mean(key, FIELDS)}")
             continue
@@ -359,9 +360,18 @@ def _scalar(key: str, value: Any) -> Any:
 
 
 def _cross_checks(e: Experiment) -> list[str]:
+    from .threat import CAPABILITIES, THREATS, threat_model
+
     found = []
     if e.batch_size == 1 and any(p.kind == "nopeek" for p in e.defence):
         found.append("batch_size: NoPeek compares the samples of a batch: at least 2 wanted, got 1")
+    needs, has = resolve("attack", e.attack.kind).needs, threat_model(e.threat).has  # type: ignore[attr-defined]
+    if lacking := sorted(needs - has):
+        granting = sorted(m.name for m in THREATS.values() if needs <= m.has)
+        found.append(
+            f"attack {e.attack.kind} needs {', '.join(CAPABILITIES[n] for n in lacking)!r}, which "
+            f"threat model {e.threat!r} withholds; granted by {', '.join(granting)}"
+        )
     if e.passes == 0 and e.weights is None:
         found.append("epochs: at least 1 wanted, got 0; or give --weights FILE")
     return found

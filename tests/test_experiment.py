@@ -1,0 +1,310 @@
+"""The whole flow, small, through the public door and the command line."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutlayer.assembly import Assembly
+from cutlayer.cli import main
+from cutlayer.config import parse
+from cutlayer.data import Dataset
+from cutlayer.experiment import load_network, run_attack, run_training
+from cutlayer.record import Record, Store
+
+SETTINGS = {
+    "model": "mlp:width=24",
+    "epochs": 12,
+    "learning_rate": 1e-2,
+    "attack": "inverse-network:epochs=25",
+    "threads": 1,
+    "shares": "owners=400,validation=50,auxiliary=250,attacker_validation=50,judge=200,victims=150",
+}
+
+
+def blobs(n: int = 1200) -> Dataset:
+    """Ten smooth 12×12 prototypes, every sample bent smoothly in its own way."""
+    g = torch.Generator().manual_seed(0)
+    y = torch.randint(10, (n,), generator=g)
+    coarse = torch.rand(10, 1, 3, 3, generator=g)[y] + 0.2 * torch.randn(n, 1, 3, 3, generator=g)
+    x = nn.functional.interpolate(coarse, size=12, mode="bilinear").clamp(0, 1)
+    bounds = (torch.tensor(0.0), torch.tensor(1.0))
+    return Dataset(name="blobs", x=x, y=y, classes=tuple("0123456789"), bounds=bounds)
+
+
+def assembly(**changes: object) -> Assembly:
+    return Assembly.of(parse({**SETTINGS, **changes}), blobs())
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def undefended(store: Store) -> Record:
+    return run_attack(assembly(), store)
+
+
+def value(r: Record, name: str) -> float:
+    found = (r.leakage | r.utility)[name].value
+    assert found is not None
+    return found
+
+
+def test_an_undefended_split_leaks_far_beyond_every_floor(undefended: Record) -> None:
+    assert set(undefended.flags) <= {"small-n", "attack-not-converged"}
+    assert value(undefended, "accuracy") > 0.8  # the classes overlap
+    floors = [f["mse"].value for k, f in undefended.floors.items() if "mse" in f]
+    assert len(floors) == 3
+    assert value(undefended, "mse") < 0.5 * min(f for f in floors if f is not None)
+    assert undefended.advantage["mse"] is not None
+    assert value(undefended, "top1") > 0.5
+    assert value(undefended, "read") > 0.9
+
+
+def test_drowning_noise_stops_the_leak_and_says_at_what_cost(
+    store: Store, undefended: Record
+) -> None:
+    drowned = run_attack(assembly(defence="laplace:scale=50,active=serve"), store)
+    assert {"no-utility", "randomised-defence-single-query"} <= set(drowned.flags)
+    floor = drowned.floors["mean"]["mse"].value
+    assert floor is not None
+    assert 0.8 * floor < value(drowned, "mse") < 1.2 * floor
+    assert drowned.victim == undefended.victim  # one trained network, served at another strength
+    assert drowned.defence["noise_to_message"] > 10
+
+
+def test_what_was_trained_once_is_never_trained_again(store: Store, undefended: Record) -> None:
+    started = time.perf_counter()
+    assert run_attack(assembly(), store) == undefended
+    assert run_training(assembly(), store).id == undefended.victim
+    assert time.perf_counter() - started < 2
+
+
+def test_the_same_seed_gives_the_same_record(tmp_path: Path, undefended: Record) -> None:
+    assert run_attack(assembly(), Store(tmp_path)).findings() == undefended.findings()
+
+
+def test_a_longer_attack_does_not_change_the_victim(store: Store, undefended: Record) -> None:
+    longer = run_attack(assembly(attack="inverse-network:epochs=26"), store)
+    assert longer.victim == undefended.victim
+    assert longer.utility == undefended.utility
+    assert longer.leakage["mse"] != undefended.leakage["mse"]
+
+
+def test_the_served_messages_are_what_the_attack_was_given(
+    store: Store, undefended: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tap on the serving side hears the very tensors that the attack reconstructs."""
+    from cutlayer import experiment
+    from cutlayer.attacks import Reconstruction
+    from cutlayer.wire import Tap
+
+    taps, given = [], []
+    load, reconstruct = experiment.load_network, Reconstruction.reconstruct
+
+    def tapped(*arguments: object) -> object:
+        network = load(*arguments)  # type: ignore[arg-type]
+        taps.append(Tap(network.far))
+        object.__setattr__(network, "far", taps[-1])
+        return network
+
+    def listening(self: Reconstruction, seen: object) -> torch.Tensor:
+        if type(self).__name__ == "InverseNetwork":
+            given.append(seen.messages[:, 0])  # type: ignore[attr-defined]
+        return reconstruct(self, seen)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(experiment, "load_network", tapped)
+    monkeypatch.setattr(Reconstruction, "reconstruct", listening)
+    run_attack(assembly(defence="laplace:scale=0.3,active=serve"), store)
+    assert torch.equal(torch.cat(taps[0].seen), torch.cat(given))
+
+
+def test_several_owners_several_cuts_and_defences_in_training(tmp_path: Path) -> None:
+    a = assembly(
+        owners=3,
+        schedule="average",
+        cut=["act1", "act2"],
+        defence=["nopeek:weight=0.1", "clip-norm:norm=5", "student-t:scale=0.1"],
+        epochs=4,
+    )
+    r = run_attack(a, Store(tmp_path))
+    assert value(r, "accuracy") > 0.5
+    assert len(r.training["epochs"]) == 4
+    assert r.threat["auxiliary"] == 250
+
+
+def test_repeats_are_averaged(store: Store) -> None:
+    once = run_attack(assembly(defence="gaussian:scale=1,active=serve"), store)
+    often = run_attack(assembly(defence="gaussian:scale=1,active=serve", repeats=16), store)
+    assert value(often, "mse") < value(once, "mse")
+    assert "randomised-defence-single-query" not in often.flags
+
+
+def test_weights_of_the_users_own(tmp_path: Path, store: Store, undefended: Record) -> None:
+    """Exported, converted, brought back: the same accuracy, no training."""
+    assert undefended.victim
+    network = load_network(assembly(), store, undefended.victim)
+    state = {**network.defended.segment.state_dict(), **network.far_segment.state_dict()}
+    named = dict(Assembly.bare_model(parse(SETTINGS), (1, 12, 12), 10).state_dict())
+    renamed = dict(zip(named, state.values(), strict=True))
+    torch.save({"state_dict": renamed}, tmp_path / "mine.pt")
+    assert main(["convert", str(tmp_path / "mine.pt")]) == 0
+    a = assembly(weights=str(tmp_path / "mine.safetensors"), epochs=None)
+    assert run_attack(a, Store(tmp_path / "r")).utility == undefended.utility
+
+
+def test_a_broken_attack_is_recorded_not_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cutlayer.attacks import InverseNetwork
+
+    monkeypatch.setattr(
+        InverseNetwork,
+        "_reconstruct",
+        lambda self, seen: torch.full((len(seen.messages), 1, 12, 12), torch.nan),
+    )
+    r = run_attack(assembly(), Store(tmp_path))
+    assert {"non-finite-reconstruction", "attack-below-floor"} <= set(r.flags)
+    assert r.leakage["mse"].value is None
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    g = np.random.default_rng(0)
+    y = g.integers(0, 2, 300)
+    np.savez(tmp_path / "t.npz", x=(g.normal(size=(300, 6)) + 2 * y[:, None]), y=y)
+    return f"arrays:path={tmp_path / 't.npz'}"
+
+
+def run(*argv: str) -> int:
+    return main([*argv])
+
+
+def test_the_commands_in_a_row(
+    tmp_path: Path, table: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = str(tmp_path / "runs")
+    common = ["--data", table, "--model", "mlp", "--threads", "1", "--store", store]
+    assert run("train", *common, "--epochs", "2") == 0
+    assert "accuracy on the validation share" in capsys.readouterr().out
+    attack = ["attack", *common, "--epochs", "2", "--attack", "inverse-network:epochs=3"]
+    assert run(*attack, "--dry-run", "--defence", "laplace:scale=1") == 0
+    assert "memory: about" in capsys.readouterr().out
+    assert run(*attack, "--defence", "laplace:scale=1,active=serve") == 0
+    out = capsys.readouterr().out
+    assert "undefended" in out  # the reference comes along
+    assert run("report", "--store", store, "--out", str(tmp_path / "page")) == 0
+    assert (tmp_path / "page" / "index.html").stat().st_size < 8e6
+    assert run("runs", "list", "--store", store) == 0
+    capsys.readouterr()
+    ids = [r.id for r in Store(store)]
+    attacks = [i for i in ids if i.startswith("attack")]
+    assert run("runs", "show", attacks[0], "--store", store) == 0
+    assert json.loads(capsys.readouterr().out)["id"] == attacks[0]
+    assert run("runs", "diff", *attacks, "--store", store) == 0
+    assert "leakage.mse.value" in capsys.readouterr().out
+    assert run("runs", "remove", *ids, "--store", store) == 0
+    assert list(Store(store)) == []
+
+
+@pytest.mark.parametrize("model", ["titcombe", "lenet"])
+def test_cuts_lists_all_and_checks_them(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("cuts", "--model", model, "--input-shape", "1,28,28") == 0
+    assert "all bit-equal" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["trian"], "'trian': unknown, did you mean 'train'?"),
+        (["train", "--epocs", "3"], "--epocs: unknown, did you mean '--epochs'?"),
+        (["train", "--data", "mnits"], "data 'mnits': unknown, did you mean 'mnist'?"),
+        (["train", "--cut", "act9"], "cut points of this model are"),
+        (["train", "--shares", "owners=99999,auxiliary=9,attacker_validation=9,victims=5"], "1797"),
+        (["train", "--shares", "titcombe2021"], "titcombe2021"),
+        (["train", "--data", "arrays:path=none.npz"], "none.npz"),
+        (["train", "--weights", "none.safetensors"], "cannot read"),
+        (["train", "--model", "ecg"], "model ecg:"),
+        (["attack", "--threat", "query-free", "--model", "mlp", "--epochs", "1"], "withholds"),
+        (["attack", "--victims", "9999"], "at most 500 wanted"),
+        (["train", "--device", "cuda"], "no CUDA device here"),
+        (["runs", "show", "zzz"], "no such run"),
+        (["report"], "at least one attack run wanted"),
+        (["convert", "none.pt"], "cannot read"),
+        (["cuts", "--input-shape", "a,b"], "whole numbers like 3,32,32 wanted"),
+    ],
+)
+def test_bad_input_is_refused_with_a_way_out(
+    argv: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    if argv == ["train", "--device", "cuda"] and torch.cuda.is_available():
+        pytest.skip("there is one")
+    monkeypatch.chdir(tmp_path)
+    assert run(*argv) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
+
+
+def test_a_file_that_would_run_code_is_not_converted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(nn.Linear(2, 2), tmp_path / "m.pt")
+    assert run("convert", str(tmp_path / "m.pt")) == 2
+    assert "nothing in it was run" in capsys.readouterr().err
+
+
+def test_an_unwritable_store_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert run("train", "--store", str(tmp_path / "file" / "runs")) == 2
+    assert "cutlayer:" in capsys.readouterr().err
+
+
+def test_help_is_quick_and_complete() -> None:
+    """No torch, no plotting: the heavy modules are not imported for help."""
+    code = (
+        "import sys, cutlayer.cli as c\n"
+        "try: c.main(['attack', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'sklearn', 'plotly', 'matplotlib', 'rich', 'jsonargparse'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--defence" in done.stdout
+    assert run("train", "--model", "help") == 0
+
+
+def test_ctrl_c_keeps_what_is_finished(
+    tmp_path: Path, table: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from cutlayer import commands
+
+    real, calls = commands.run_attack, []
+
+    def second_is_stopped(*arguments: object, **more: object) -> Record:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(commands, "run_attack", second_is_stopped)
+    store = str(tmp_path / "runs")
+    argv = ["attack", "--data", table, "--model", "mlp", "--epochs", "1", "--store", store]
+    assert (
+        run(*argv, "--attack", "inverse-network:epochs=1", "--defence", "gaussian:scale=1") == 130
+    )
+    assert "partial report" in capsys.readouterr().out
+    assert "stopped" in (tmp_path / "runs" / "partial-report" / "index.html").read_text()
