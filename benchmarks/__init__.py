@@ -4,6 +4,7 @@ Each module of this folder is one benchmark: ``run(repeats: int) -> list[Row]``.
 dictionary of columns; the column ``table`` is the title of the table that it belongs to.
 """
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -33,6 +34,8 @@ def interleaved(
 ) -> dict[str, Turns]:
     """Time the candidates in turns, so that whatever else the machine does meets all of them.
 
+    The order changes from round to round: who comes after a large one finds cold caches.
+
     After three rounds the slow candidates (over half a second) sit out, and there are further
     rounds for ``budget`` seconds at most.
     """
@@ -44,10 +47,11 @@ def interleaved(
             begin = time.perf_counter()
         elif time.perf_counter() - begin > budget:
             break
-        for name, candidate in candidates.items():
+        order = random.Random(round_).sample(list(candidates), len(candidates))
+        for name in order:
             if round_ >= 3 and found[name].fastest > 0.5:
                 continue
             start = time.perf_counter()
-            candidate()
+            candidates[name]()
             found[name].seconds.append(time.perf_counter() - start)
     return found

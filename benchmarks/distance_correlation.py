@@ -117,7 +117,8 @@ def by_dcor(n: int) -> Callable[[], object]:
     served = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def step() -> None:
-        assert served.stdin and served.stdout
+        assert served.stdin is not None
+        assert served.stdout is not None
         print(file=served.stdin, flush=True)
         if not served.stdout.readline():
             raise RuntimeError("the process that runs dcor has ended; is dcor installed?")

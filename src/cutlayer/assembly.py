@@ -28,7 +28,7 @@ from .wire import FarSide
 
 
 def plain(experiment: Experiment) -> dict[str, Any]:
-    """The fields as JSON values, as a person would write them."""
+    """The fields as JSON values; without ``data_root``, which is this machine's own affair."""
     values: dict[str, Any] = {}
     for name in FIELDS:
         value = getattr(experiment, name)
@@ -37,7 +37,7 @@ def plain(experiment: Experiment) -> dict[str, Any]:
         elif isinstance(value, tuple):
             value = [asdict(v) if isinstance(v, Part) else v for v in value]
         values[name] = _jsonable(value)
-    return values
+    return values | {"data_root": None}
 
 
 def _jsonable(value: Any) -> Any:
@@ -46,6 +46,15 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_jsonable(v) for v in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def _without_folders(value: Any) -> Any:
+    """File names instead of paths: a record may be published."""
+    if isinstance(value, dict):
+        return {_without_folders(k): _without_folders(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(v) for v in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def load_data(experiment: Experiment) -> Dataset:
@@ -284,7 +293,7 @@ class Assembly:
             "shape": list(self.dataset.shape),
             "classes": list(self.dataset.classes),
             "samples": len(self.dataset),
-            "source": _jsonable(dict(self.dataset.source)),
+            "source": _without_folders(_jsonable(dict(self.dataset.source))),
             "scaling": None if bounds is None else [t.tolist() for t in bounds],
             "shares": {n: {"count": counts[n], "ranges": r} for n, r in where.items()},
         }

@@ -5,6 +5,7 @@ Nothing here imports torch before it has to, so that ``--help`` is quick.
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -113,11 +114,14 @@ def build_parser() -> Parser:
         ("show", "One run's record.", ("run",)),
         ("diff", "What differs between two runs.", ("run", "other")),
         ("remove", "Delete runs.", ("run",)),
+        ("export", "Copy records, without tensors, to a folder that can be published.", ("run",)),
     ):
         action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
         for argument in arguments:
-            many = "+" if name == "remove" else None
+            many = "+" if name in ("remove", "export") else None
             action.add_argument(argument, metavar="RUN", nargs=many, help="id or its beginning")
+        if name == "export":
+            action.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to")
         _store(action, "runs")
     return parser
 
@@ -166,6 +170,8 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0 done, 2 wrong input, 130 stopped by Ctrl-C."""
+    # Threads that wait by spinning starve each other on a busy machine; read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = build_parser()
     try:
         arguments = parser.parse(argv)

@@ -18,7 +18,7 @@ from .config import Experiment, Part, canonical, parse, registry
 from .errors import ConfigError
 from .experiment import run_attack, run_training, samples_of, store_at, with_reference
 from .planning import estimate
-from .record import Record, Store
+from .record import Record, Store, to_json
 from .split import CutPoints, cut, cut_points
 from .threat import THREATS
 
@@ -326,6 +326,21 @@ def runs_remove(arguments: argparse.Namespace) -> int:
     names = [store.find(run) for run in arguments.run]
     for name in sorted(names):  # attack runs before the train runs they refer to
         print(f"removed {name}: {size_in_words(store.remove(name))}")
+    return 0
+
+
+def runs_export(arguments: argparse.Namespace) -> int:
+    """``cutlayer runs export``: the records, and those of the networks and judges behind them."""
+    store = Store(arguments.store)
+    wanted = {store.find(run) for run in arguments.run}
+    for record in [store.record(run) for run in wanted]:
+        judge = record.attack.get("judge", {}).get("id")
+        wanted |= {run for run in (record.victim, judge) if run and run in store}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for run in sorted(wanted):
+        target = arguments.out / f"{run}.json"
+        target.write_text(to_json(store.record(run)) + "\n")
+        print(target)
     return 0
 
 

@@ -354,7 +354,6 @@ def _duplicates(victims: Tensor, auxiliary: Tensor) -> int:
 def environment() -> dict[str, Any]:
     """Facts of this execution that do not decide the result."""
     return {
-        "host": platform.node(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -17,7 +17,8 @@ class InverseNetwork(Reconstruction):
     After He et al. (2019), algorithm 2, and Titcombe et al. (2021), section 3. It is trained
     through the defended path: every epoch queries anew where the defence is random. Where m
     messages of each input are overheard, it averages m queries in training as well. Messages are
-    standardised by the attacker's own. Where even the best epoch is no better on the attacker's
+    standardised by the attacker's own, and clamped to the range of clean ones by an attacker who
+    holds the owner's segment. Where even the best epoch is no better on the attacker's
     validation share than the mean auxiliary sample, it answers with that.
 
     Args:
@@ -62,7 +63,7 @@ class InverseNetwork(Reconstruction):
         messages = _Messages(view)
         shape = tuple(messages.of_validation().shape[1:])
         self.network_ = torch.nn.Sequential(
-            Standardise(messages.of(torch.arange(min(len(view.auxiliary), 1024)))),
+            Standardise(messages.of(torch.arange(len(view.auxiliary))[:1024]), _range(view)),
             build_decoder(self.decoder, shape, self.input_shape_),
         ).to(view.auxiliary)
         optimiser = torch.optim.Adam(self.network_.parameters(), self.learning_rate, fused=True)
@@ -109,21 +110,41 @@ class InverseNetwork(Reconstruction):
         return torch.cat([self.network_(z) for z in mean.split(512)])
 
 
+def _range(view: View) -> tuple[Tensor, Tensor] | None:
+    """Smallest and largest value of a clean message, where the attacker can compute them.
+
+    An attacker who holds the owner's segment knows that what lies outside is noise.
+    """
+    if view.owner_segment is None or view.query_repeats:
+        return None
+    with torch.no_grad():
+        ends = [view.owner_segment(x).aminmax() for x in view.auxiliary.split(256)]
+    return torch.stack([e.min for e in ends]).min(), torch.stack([e.max for e in ends]).max()
+
+
 class Standardise(torch.nn.Module):
     """Mean zero in every element, and one common scale, so that strong elements stay strong.
 
-    The statistics come from messages the attacker made itself; they are not trained.
+    The statistics come from messages the attacker made itself; they are not trained. With a range,
+    messages are clamped to it first.
     """
 
+    low: Tensor
+    high: Tensor
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, messages: Tensor) -> None:
+    def __init__(self, messages: Tensor, within: tuple[Tensor, Tensor] | None = None) -> None:
         super().__init__()
+        low, high = within or (torch.tensor(-torch.inf), torch.tensor(torch.inf))
+        self.register_buffer("low", low)
+        self.register_buffer("high", high)
+        messages = messages.clamp(low.to(messages), high.to(messages))
         self.register_buffer("mean", messages.mean(0))
         self.register_buffer("deviation", (messages - self.mean).square().mean().sqrt())
 
     def forward(self, z: Tensor) -> Tensor:
+        z = z.clamp(self.low, self.high)
         return (z - self.mean) / self.deviation.clamp_min(torch.finfo(z.dtype).tiny)
 
 
