@@ -232,7 +232,7 @@ def test_missing_idx_files_are_fetched_and_those_of_the_user_kept(serve, tmp_pat
     assert d.y.tolist() == [0, 1, 2, 3, 3, 3, 3, 3]
     assert len(server.asked) == 3
     assert len(list((tmp_path / "MNIST" / "raw").iterdir())) == 3
-    assert DATASETS["mnist"](root=tmp_path).checksum() == d.checksum()
+    assert DATASETS["mnist"](root=tmp_path).checksum == d.checksum
     assert len(server.asked) == 3
 
 

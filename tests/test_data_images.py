@@ -35,7 +35,7 @@ def test_classes_and_files_are_in_the_order_of_their_names(tmp_path):
     assert d.y.tolist() == [0, 0, 1, 1]
     assert (d.name, d.classes, d.shape) == ("set", ("a", "b"), (1, 6, 4))
     assert (d.shuffled, d.parts, d.source["files"]) == (False, {}, 4)
-    assert load(tmp_path / "set").checksum() == d.checksum()
+    assert load(tmp_path / "set").checksum == d.checksum
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "ppm", "webp"])

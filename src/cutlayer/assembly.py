@@ -236,7 +236,7 @@ class Assembly:
         weights = _checksum(Path(e.weights)) if e.weights else None
         return {
             "cutlayer": version("cutlayer"),
-            "data": self.dataset.checksum(),
+            "data": self.dataset.checksum,
             "shares": self._shares_address("owners", "validation"),
             "schedule": e.schedule if e.owners > 1 else "hand-over",
             "model": _jsonable(asdict(e.model)),
@@ -270,7 +270,7 @@ class Assembly:
         """Everything that determines the judge."""
         return {
             "cutlayer": version("cutlayer"),
-            "data": self.dataset.checksum(),
+            "data": self.dataset.checksum,
             "judge": self._shares_address("judge"),
             "seed": self.experiment.seed,
             "machine": machine(torch.get_num_threads(), self.device),
@@ -289,7 +289,7 @@ class Assembly:
         counts["owners"] = len(self.shares.train)
         return {
             "name": self.dataset.name,
-            "checksum": self.dataset.checksum(),
+            "checksum": self.dataset.checksum,
             "shape": list(self.dataset.shape),
             "classes": list(self.dataset.classes),
             "samples": len(self.dataset),

@@ -51,7 +51,8 @@ def of_run(
     if not finite:
         found.append("non-finite-reconstruction")
     error = leakage["mse"].value
-    guesses = [s["mse"].value for k, s in floors.items() if k == "mean" and "mse" in s]
+    label_free = ("mean", "nearest-auxiliary")
+    guesses = [floors[k]["mse"].value for k in label_free if k in floors]
     if error is None or any(g is not None and error >= g for g in guesses):
         found.append("attack-below-floor")
     if converged is False:

@@ -287,8 +287,8 @@ def runs_list(arguments: argparse.Namespace) -> int:
 
 def runs_show(arguments: argparse.Namespace) -> int:
     """``cutlayer runs show``."""
-    store = Store(arguments.store)
-    print((store.folder(store.find(arguments.run)) / "record.json").read_text())
+    record = Store(arguments.store).record(arguments.run)
+    print(json.dumps(json.loads(to_json(record)), indent=1))
     return 0
 
 

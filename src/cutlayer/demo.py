@@ -20,7 +20,11 @@ DEFENCES: tuple[tuple[str, ...], ...] = (
     ("nopeek:weight=0.5",),
     ("nopeek:weight=0.5", "laplace:scale=0.5"),
 )
-SETTINGS: dict[str, object] = {"data": "digits", "epochs": 12, "attack": "inverse-network"}
+SETTINGS: dict[str, object] = {
+    "data": "digits",
+    "epochs": 8,
+    "attack": "inverse-network:epochs=15,batch_size=16",
+}
 
 
 def experiments(seed: int, threads: int) -> list[Experiment]:

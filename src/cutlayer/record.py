@@ -84,8 +84,11 @@ def address(config: Mapping[str, Any]) -> str:
 
 
 def to_json(record: Record) -> str:
-    """Strict JSON: no NaN, no infinity (they are ``null`` and a flag)."""
-    return json.dumps(asdict(record), indent=1, allow_nan=False)
+    """Strict JSON, a line for each field: no NaN, no infinity (they are ``null`` and a flag)."""
+    lines = (
+        f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in asdict(record).items()
+    )
+    return "{\n " + ",\n ".join(lines) + "\n}"
 
 
 def from_json(text: str, *, source: str = "record") -> Record:
@@ -135,8 +138,13 @@ class Store:
         return isinstance(run, str) and (self.root / run / "record.json").is_file()
 
     def __iter__(self) -> Iterator[Record]:
-        for path in sorted(self.root.glob("*/record.json")):
+        for path in self._paths():
             yield from_json(path.read_text(), source=str(path))
+
+    def _paths(self) -> list[Path]:
+        """The records of finished runs; a folder with a dot is one that was never finished."""
+        found = self.root.glob("*/record.json")
+        return sorted(p for p in found if not p.parent.name.startswith("."))
 
     def find(self, prefix: str) -> str:
         """The full id of the one run that starts with ``prefix``, with or without its kind.
@@ -144,7 +152,7 @@ class Store:
         Raises:
             ValueError: none or several do.
         """
-        every = [p.parent.name for p in sorted(self.root.glob("*/record.json"))]
+        every = [p.parent.name for p in self._paths()]
         hits = [i for i in every if i.startswith(prefix) or i.split("-", 1)[-1].startswith(prefix)]
         if prefix in hits:
             return prefix

@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
     """Samples and labels, stored as they were read and handed out as float32 in [0, 1].
 
@@ -86,6 +87,7 @@ class Dataset:
         """The same data set with its range declared."""
         return replace(self, bounds=(low.float(), high.float()))
 
+    @cached_property
     def checksum(self) -> str:
         """SHA-256 over the stored samples and labels: what the record calls this data."""
         digest = hashlib.sha256()
