@@ -23,7 +23,7 @@ DEFENCES: tuple[tuple[str, ...], ...] = (
 SETTINGS: dict[str, object] = {
     "data": "digits",
     "epochs": 8,
-    "attack": "inverse-network:epochs=15,batch_size=16",
+    "attack": "inverse-network:epochs=14,batch_size=16",
 }
 
 

@@ -61,14 +61,14 @@ def train_judge(
     Args:
         x: ``(N, *shape)``, float32 in [0, 1].
         y: ``(N,)``.
-        steps: At most; a small share is passed over no more than a hundred times.
+        steps: At most; a small share is passed over no more than sixty times.
         root: Root of its random streams.
     """
     with stream(root, "judge"):
         network = judge_network(tuple(x.shape[1:]), classes).to(x.device)
         optimiser = torch.optim.AdamW(network.parameters(), learning_rate, fused=True)
         a_pass = math.ceil(len(x) / batch_size)
-        passes = min(math.ceil(steps / a_pass), 100)
+        passes = min(math.ceil(steps / a_pass), 60)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, learning_rate, total_steps=passes * a_pass
         )

@@ -72,6 +72,7 @@ class InverseNetwork(Reconstruction):
         for epoch in range(self.epochs):
             self.on_progress("attack", epoch, self.epochs)
             self.network_.train()
+            messages.renew(epoch)
             for index in torch.randperm(len(view.auxiliary)).split(self.batch_size):
                 loss = mse_loss(self.network_(messages.of(index)), view.auxiliary[index])
                 optimiser.zero_grad(set_to_none=True)
@@ -160,22 +161,24 @@ def _flattened(history: list[float]) -> bool:
 class _Messages:
     """Messages of the attacker's own samples, averaged over the repeats.
 
-    Asked anew for every batch where the defence is random; once where it is not.
+    Asked anew for every epoch where the defence is random; once where it is not.
     """
 
     def __init__(self, view: View) -> None:
         assert view.query is not None
         self._query, self._view = view.query, view
-        self._kept = self._ask(view.auxiliary) if view.query_repeats else None
+        self._kept = self._ask(view.auxiliary)
         self._validation = self._ask(view.validation)
 
     def _ask(self, x: Tensor) -> Tensor:
         return torch.cat([self._query(part).mean(1) for part in x.split(256)])
 
+    def renew(self, epoch: int) -> None:
+        if epoch and not self._view.query_repeats:
+            self._kept = self._ask(self._view.auxiliary)
+
     def of(self, index: Tensor) -> Tensor:
-        if self._kept is not None:
-            return self._kept[index]
-        return self._ask(self._view.auxiliary[index])
+        return self._kept[index]
 
     def of_validation(self) -> Tensor:
         return self._validation
