@@ -80,7 +80,7 @@ def test_a_full_disk_harms_no_earlier_run(tmp_path: Path, monkeypatch: pytest.Mo
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("cutlayer.record.save_file", full)
+    monkeypatch.setattr("cutlayer.record.save_tensors", full)
     for run in (record(name="newer"), record("attack-ffff")):
         with pytest.raises(OSError, match="No space"):
             store.write(run, samples={"x": torch.ones(2)})

@@ -5,10 +5,10 @@ from pathlib import Path
 from pickle import UnpicklingError  # why: only the name of the error that torch.load raises
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import ConfigError
+from .tensor_file import save_tensors
 
 
 def convert_weights(source: Path, target: Path) -> list[str]:
@@ -34,8 +34,8 @@ def convert_weights(source: Path, target: Path) -> list[str]:
             loaded = loaded[key]
     if not isinstance(loaded, Mapping):
         raise ConfigError(f"convert {source}: a state dict wanted: got {type(loaded).__name__}")
-    tensors = {str(k): v.contiguous().clone() for k, v in loaded.items() if isinstance(v, Tensor)}
+    tensors = {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
     if not tensors:
         raise ConfigError(f"convert {source}: tensors by name wanted: got none")
-    save_file(tensors, target)
+    save_tensors(tensors, target)
     return sorted(tensors)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, Optimizer
@@ -12,6 +11,7 @@ from torch.optim import SGD, Adam, Optimizer
 from .defences import Defended, in_phase
 from .errors import did_you_mean
 from .streams import stream
+from .tensor_file import load_tensors, save_tensors
 from .wire import At, FarSide, StepResult
 
 OPTIMISERS: tuple[str, ...] = ("adam", "sgd")
@@ -108,58 +108,78 @@ class Party:
 
     def save(self, at: At, folder: Path) -> None:
         """Write ``folder/<name>.safetensors``: weights, buffers and moments as of ``at``."""
-        state = {k: v.detach().cpu().contiguous() for k, v in self.state().items()}
-        save_file(state, folder / f"{self.name}.safetensors")
+        save_tensors(self.state(), folder / f"{self.name}.safetensors")
 
     def restore(self, at: At, folder: Path) -> None:
         """The inverse of ``save``."""
         path = folder / f"{self.name}.safetensors"
-        self.load(load_file(path), source=str(path))
+        self.load(load_tensors(path), source=str(path))
 
 
-class Server(Party):
-    """The computation server: the last segment, the loss, an optimiser. Implements ``FarSide``.
+class Station(Party):
+    """What every far side does with a message: check it, learn from it once, repeat the reply.
 
     Args:
-        segment: From message ``(N, *shape)`` to logits ``(N, K)``.
+        segment: From message ``(N, *shape)`` to what this party sends on or predicts.
         optimiser: Its own; ``None`` for a network that stays as it is.
         root: Root of the random streams.
         shape: What the cut promises for one message; another is refused.
     """
 
     def __init__(
-        self, segment: nn.Module, optimiser: Optimizer | None, *, root: int, shape: tuple[int, ...]
+        self,
+        name: str,
+        segment: nn.Module,
+        optimiser: Optimizer | None,
+        *,
+        root: int,
+        shape: tuple[int, ...],
     ) -> None:
-        super().__init__("server", segment, optimiser, root)
+        super().__init__(name, segment, optimiser, root)
         self.shape = shape
         self._replies: dict[int, tuple[At, StepResult]] = {}
-        self._open: dict[int, tuple[At, Tensor, Tensor]] = {}
+        self._open: dict[int, tuple[At, Tensor, Tensor, Tensor]] = {}
+
+    def _learn(self, out: Tensor, y: Tensor, at: At) -> Tensor:
+        """Back-propagate the loss of ``out`` into this segment; the loss."""
+        raise NotImplementedError
+
+    def _answer(self, out: Tensor, at: At) -> Tensor:
+        """The network's output for what this segment made."""
+        raise NotImplementedError
+
+    def _beyond(self, dh: Tensor, at: At) -> Tensor:
+        """dL/d(output of the network) to dL/d(output of this segment)."""
+        raise NotImplementedError
 
     def step(self, z: Tensor, y: Tensor, *, at: At) -> StepResult:
         if (last := self._replies.get(at.owner)) and last[0] == at:
             return last[1]
         received = receive(z, self.shape)
         if not len(received):  # an empty Poisson sample: nothing to learn from
-            return self._reply(at, StepResult(z.new_zeros(()), "mean", torch.zeros_like(received)))
-        with stream(self.root, self.name, at.owner, at.epoch, at.step):
-            loss = cross_entropy(self.module.train()(received), y)
-        torch.autograd.backward(loss)
+            return self._reply(at, z.new_zeros(()), torch.zeros_like(received))
+        loss = self._learn(self._run(received, at), y, at)
         self.update()
-        assert received.grad is not None
-        return self._reply(at, StepResult(loss.detach(), "mean", received.grad))
+        return self._reply(at, loss, received.grad)
 
-    def _reply(self, at: At, result: StepResult) -> StepResult:
+    def _run(self, received: Tensor, at: At) -> Tensor:
+        with stream(self.root, self.name, at.owner, at.epoch, at.step):
+            out: Tensor = self.module.train()(received)
+        return out
+
+    def _reply(self, at: At, loss: Tensor, gradient: Tensor | None) -> StepResult:
+        assert gradient is not None
+        result = StepResult(loss.detach(), "mean", gradient)
         self._replies[at.owner] = (at, result)
         return result
 
     def forward(self, z: Tensor, *, at: At) -> Tensor:
         if (waiting := self._open.get(at.owner)) and waiting[0] == at:
-            return waiting[2].detach()
+            return waiting[3]
         received = receive(z, self.shape)
-        with stream(self.root, self.name, at.owner, at.epoch, at.step):
-            out: Tensor = self.module.train()(received)
-        self._open[at.owner] = (at, received, out)
-        return out.detach()
+        out = self._run(received, at)
+        self._open[at.owner] = (at, received, out, self._answer(out.detach(), at))
+        return self._open[at.owner][3]
 
     def backward(self, dh: Tensor, *, at: At) -> Tensor:
         if (last := self._replies.get(at.owner)) and last[0] == at:
@@ -167,11 +187,35 @@ class Server(Party):
         waiting = self._open.pop(at.owner, None)
         if waiting is None or waiting[0] != at:
             raise ValueError(f"backward for {at} wanted after its forward: got none before it")
-        _, received, out = waiting
-        torch.autograd.backward(out, dh)
+        _, received, out, _ = waiting
+        torch.autograd.backward(out, self._beyond(dh, at))
         self.update()
-        assert received.grad is not None
-        return self._reply(at, StepResult(dh.new_zeros(()), "sum", received.grad)).gradient
+        return self._reply(at, dh.new_zeros(()), received.grad).gradient
+
+    def restore(self, at: At, folder: Path) -> None:
+        super().restore(at, folder)
+        self._replies.clear()  # they belong to what has been undone
+        self._open.clear()
+
+
+class Server(Station):
+    """The computation server: the last segment and the loss. Implements ``FarSide``."""
+
+    def __init__(
+        self, segment: nn.Module, optimiser: Optimizer | None, *, root: int, shape: tuple[int, ...]
+    ) -> None:
+        super().__init__("server", segment, optimiser, root=root, shape=shape)
+
+    def _learn(self, out: Tensor, y: Tensor, at: At) -> Tensor:
+        loss = cross_entropy(out, y)
+        torch.autograd.backward(loss)
+        return loss
+
+    def _answer(self, out: Tensor, at: At) -> Tensor:
+        return out
+
+    def _beyond(self, dh: Tensor, at: At) -> Tensor:
+        return dh
 
     @torch.no_grad()
     def predict(self, z: Tensor) -> Tensor:
@@ -179,8 +223,12 @@ class Server(Party):
         return out
 
 
-class Relay(Party):
-    """A middle participant of a chain: server to one side, owner to the other."""
+class Relay(Station):
+    """A middle participant of a chain: server to one side, owner to the other.
+
+    Args:
+        far: Who comes behind it.
+    """
 
     def __init__(
         self,
@@ -192,41 +240,19 @@ class Relay(Party):
         root: int,
         shape: tuple[int, ...],
     ) -> None:
-        super().__init__(name, segment, optimiser, root)
-        self.far, self.shape = far, shape
-        self._replies: dict[int, tuple[At, StepResult]] = {}
+        super().__init__(name, segment, optimiser, root=root, shape=shape)
+        self.far = far
 
-    def step(self, z: Tensor, y: Tensor, *, at: At) -> StepResult:
-        if (last := self._replies.get(at.owner)) and last[0] == at:
-            return last[1]
-        received, h = self._ahead(z, at)
-        result = self.far.step(h.detach(), y, at=at)
-        reply = StepResult(result.loss, result.reduction, self._back(received, h, result.gradient))
-        self._replies[at.owner] = (at, reply)
-        return reply
+    def _learn(self, out: Tensor, y: Tensor, at: At) -> Tensor:
+        result = self.far.step(out.detach(), y, at=at)
+        torch.autograd.backward(out, result.gradient)
+        return result.loss
 
-    def _ahead(self, z: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        received = receive(z, self.shape)
-        with stream(self.root, self.name, at.owner, at.epoch, at.step):
-            return received, self.module.train()(received)
+    def _answer(self, out: Tensor, at: At) -> Tensor:
+        return self.far.forward(out, at=at)
 
-    def _back(self, received: Tensor, h: Tensor, gradient: Tensor) -> Tensor:
-        torch.autograd.backward(h, gradient)
-        self.update()
-        assert received.grad is not None
-        return received.grad
-
-    def forward(self, z: Tensor, *, at: At) -> Tensor:
-        self._waiting = (at, *self._ahead(z, at))
-        return self.far.forward(self._waiting[2].detach(), at=at)
-
-    def backward(self, dh: Tensor, *, at: At) -> Tensor:
-        if (last := self._replies.get(at.owner)) and last[0] == at:
-            return last[1].gradient
-        _, received, h = self._waiting
-        gradient = self._back(received, h, self.far.backward(dh, at=at))
-        self._replies[at.owner] = (at, StepResult(dh.new_zeros(()), "sum", gradient))
-        return gradient
+    def _beyond(self, dh: Tensor, at: At) -> Tensor:
+        return self.far.backward(dh, at=at)
 
     @torch.no_grad()
     def predict(self, z: Tensor) -> Tensor:
@@ -250,7 +276,10 @@ def receive(z: Tensor, shape: tuple[int, ...]) -> Tensor:
     if tuple(z.shape[1:]) != shape:
         raise ValueError(f"message of shape (N, {_list(shape)}) wanted: got {tuple(z.shape)}")
     if not z.isfinite().all():
-        raise ValueError("message of finite values wanted: got NaN or infinity; lower the strength")
+        raise ValueError(
+            "message of finite values wanted: got NaN or infinity; "
+            "lower the learning rate, or the strength of the defence"
+        )
     return z.detach().requires_grad_()
 
 

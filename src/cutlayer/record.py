@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from .tensor_file import load_tensors, save_tensors
 
 SCHEMA_VERSION = 1
 _VOLATILE = (
@@ -168,7 +169,7 @@ class Store:
 
     def tensors(self, run: str, name: str) -> dict[str, Tensor]:
         """The named safetensors file of a run: ``owner0``, ``server``, ``samples`` …"""
-        return load_file(self.folder(self.find(run)) / f"{name}.safetensors")
+        return load_tensors(self.folder(self.find(run)) / f"{name}.safetensors")
 
     def write(self, record: Record, **tensors: Mapping[str, Tensor]) -> Path:
         """Put a finished run in its place; an existing run of that id is replaced whole."""
@@ -178,14 +179,13 @@ class Store:
         try:
             aside.mkdir(parents=True)
             for name, content in tensors.items():
-                plain = {k: v.detach().cpu().contiguous() for k, v in content.items()}
-                save_file(plain, aside / f"{name}.safetensors")
+                save_tensors(content, aside / f"{name}.safetensors")
             (aside / "record.json").write_text(to_json(record))
             if target.exists():
                 old = self.root / f".{record.id}.{os.getpid()}.old"
                 target.rename(old)
                 aside.rename(target)
-                shutil.rmtree(old)
+                shutil.rmtree(old, ignore_errors=True)
             else:
                 aside.rename(target)
         except BaseException:

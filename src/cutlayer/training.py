@@ -9,7 +9,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from .streams import generator
 from .wire import At, FarSide
 
 Schedule = Literal["hand-over", "average"]
+SCHEMA_VERSION = 1  # of a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ class Checkpoints:
 
     def save(self, progress: Progress, at: At, owners: Sequence[Owner], far: FarSide) -> None:
         name = f"{progress.done:09d}"
-        aside = self.folder / f".{name}"
+        aside = self.folder / f".{name}.{os.getpid()}"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         try:
@@ -76,7 +77,7 @@ class Checkpoints:
                 owner.save(at, aside)
             far.save(at, aside)
             manifest = {
-                "schema_version": 1,
+                "schema_version": SCHEMA_VERSION,
                 "identity": self.identity,
                 "at": asdict(at),
                 "owners": [o.number for o in owners],
@@ -84,12 +85,12 @@ class Checkpoints:
             }
             (aside / "manifest.json").write_text(json.dumps(manifest))
             shutil.rmtree(self.folder / name, ignore_errors=True)
-            os.replace(aside, self.folder / name)
-        except BaseException:
+            with suppress(FileExistsError):  # the same state, by another process
+                aside.rename(self.folder / name)
+        finally:
             shutil.rmtree(aside, ignore_errors=True)
-            raise
         for old in self._complete()[:-2]:
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)
 
     def restore(self, owners: Sequence[Owner], far: FarSide) -> Progress:
         """Load the newest checkpoint into the parties; a fresh ``Progress`` where there is none.
@@ -100,18 +101,27 @@ class Checkpoints:
         complete = self._complete()
         if not complete:
             return Progress()
-        manifest = json.loads((complete[-1] / "manifest.json").read_text())
-        if manifest["identity"] != self.identity:
-            raise ValueError(
-                f"checkpoint {complete[-1]}: training {self.identity} wanted, got one of "
-                f"{manifest['identity']}; choose another --store or delete that folder"
-            )
+        manifest = self._manifest(complete[-1])
         at = At(**manifest["at"])
         for owner in owners:
             if owner.number in manifest["owners"]:
                 owner.restore(at, complete[-1])
         far.restore(at, complete[-1])
         return Progress(**manifest["progress"])
+
+    def _manifest(self, folder: Path) -> dict[str, Any]:
+        way_out = "choose another --store or delete that folder"
+        try:
+            manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+            found = (manifest["schema_version"], manifest["identity"])
+        except (json.JSONDecodeError, KeyError, TypeError) as e:
+            raise ValueError(f"checkpoint {folder}: a whole manifest wanted; {way_out}") from e
+        if found != (SCHEMA_VERSION, self.identity):
+            raise ValueError(
+                f"checkpoint {folder}: training {self.identity} of version {SCHEMA_VERSION} "
+                f"wanted, got {found[1]} of {found[0]}; {way_out}"
+            )
+        return manifest
 
     def clear(self) -> None:
         """Drop them all: the training is finished and stored."""
@@ -138,8 +148,7 @@ def batches(n: int, size: int, rng: torch.Generator) -> list[Tensor]:
 
 def steps_per_epoch(sizes: Sequence[int], batch_size: int) -> int:
     """Two-party steps in one epoch over owners with that many samples each."""
-    rng = torch.Generator()
-    return sum(len(batches(n, batch_size, rng)) for n in sizes)
+    return sum(-(-n // batch_size) - (n % batch_size == 1 < batch_size < n) for n in sizes)
 
 
 def train(
@@ -173,10 +182,7 @@ def train(
                 seen += 1
                 if seen > progress.done:
                     _run_step(event, plan, far, progress)
-                    due = stop or (
-                        checkpoints and checkpoints.every and seen % checkpoints.every == 0
-                    )
-                    if checkpoints and due:
+                    if checkpoints and (stop or checkpoints.due(seen)):
                         holders = owners if plan.schedule == "average" else [event.owner]
                         checkpoints.save(progress, event.at(plan), holders, far)
                     if stop:
@@ -185,6 +191,8 @@ def train(
                         on_step(progress)
             elif seen >= progress.done:  # else it happened before the checkpoint
                 holder = _run_boundary(event, progress, validate)
+        if stop:
+            raise KeyboardInterrupt
     return holder, progress
 
 

@@ -1,0 +1,36 @@
+"""Tensors to and from disk, as safetensors, with errors that a person can act on."""
+
+import errno
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write named tensors.
+
+    Raises:
+        OSError: the disk is full, or the place cannot be written.
+    """
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    try:
+        save_file(plain, path)
+    except SafetensorError as e:
+        full = "os error 28" in str(e) or "os error 27" in str(e)
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(e), str(path)) from e
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read named tensors.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is no safetensors file, or a damaged one.
+    """
+    try:
+        return load_file(path)
+    except SafetensorError as e:
+        raise ValueError(f"{path}: an undamaged safetensors file wanted: {e}") from e
