@@ -40,7 +40,7 @@ def view(side: Defended, threat: str = "server-and-owner", repeats: int = 1) -> 
         threat_model(threat),
         auxiliary=samples(300, 2),
         validation=samples(60, 3),
-        send=side,
+        send=side.repeats,
         stochastic=side.defence.noise_deviation() > 0,
         owner_segment=side.segment,
         far_segment=nn.Linear(16, 4),
@@ -145,7 +145,39 @@ def test_a_view_hands_out_what_its_threat_model_grants_and_nothing_else(threat: 
         "defence": v.defence,
     }
     assert {k for k, value in held.items() if value is not None} == THREATS[threat].has & set(held)
-    assert len(v.threat.in_words()) == len(THREATS[threat].has)
+    unsaid = {"owner_structure"} if "owner_segment" in v.threat.has else set()  # it is implied
+    assert len(v.threat.in_words()) == len(v.threat.has - unsaid)
+
+
+def test_what_is_handed_out_is_a_copy_and_the_structure_comes_without_weights() -> None:
+    side = owner_side()
+    known, guessed = view(side).owner_segment, view(side, "query-free").owner_structure
+    assert known is not None
+    assert guessed is not None
+    own = side.segment.state_dict()
+    assert all(torch.equal(v, own[k]) for k, v in known.state_dict().items())
+    assert not any(torch.equal(v, own[k]) for k, v in guessed.state_dict().items())
+    with torch.no_grad():
+        next(known.parameters()).zero_()
+    assert side.segment.state_dict()["0.weight"].abs().sum() > 0
+
+
+def test_an_attacker_who_holds_the_segment_reads_more_through_noise() -> None:
+    """It knows the range of clean messages; a black-box attacker does not."""
+    side, (x, y) = owner_side(1.5), samples(400, 4)
+    seen = Observed(overheard(side, x), y)
+    inside, outside = (
+        InverseNetwork(epochs=30).fit(view(side, threat)).reconstruct(seen)
+        for threat in ("white-box", "black-box")
+    )
+    assert (inside - x).square().mean() < (outside - x).square().mean()
+
+
+def test_a_diverging_attack_stops_and_answers_with_the_mean() -> None:
+    attack = InverseNetwork(learning_rate=1e30, epochs=3).fit(view(owner_side()))
+    assert attack.converged_ is False
+    assert attack.fitted_["answers_with"] == "mean auxiliary sample"
+    assert all(e is None or math.isfinite(e) for e in attack.fitted_["validation_mse"])
 
 
 def test_every_capability_is_granted_by_some_model_and_no_other_is() -> None:
@@ -222,6 +254,7 @@ def test_every_attack_and_floor_is_under_test() -> None:
         (lambda: decoder("titcomb", (1,), (1,)), "unknown, did you mean 'titcombe'"),
         (lambda: decoder("titcombe", (500,), (3, 32, 32)), "made for another cut.*use 'auto'"),
         (lambda: decoder("he-lenet-relu2", (500,), (1, 28, 28)), "made for another cut"),
+        (lambda: InverseNetwork(decoder="titcomb"), "unknown, did you mean 'titcombe'"),
         (lambda: InverseNetwork(epochs=0), "epochs must be at least 1: got 0"),
         (lambda: InverseNetwork(learning_rate=math.nan), "learning_rate must be > 0: got nan"),
         (

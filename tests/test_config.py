@@ -56,6 +56,13 @@ def test_every_fault_is_reported_at_once() -> None:
         ({"model": "json:Net"}, "json has no 'Net'"),
         ({"attack": "inverse-network:epochs=0"}, "epochs must be at least 1"),
         ({"threat": "query-free"}, "withholds; granted by black-box, owner-alone"),
+        ({"threat": "prediction-api"}, "withholds"),
+        ({"attack": "torch.nn:Identity"}, "a subclass of Reconstruction wanted"),
+        ({"defence": "math:pi"}, "a subclass of Defence wanted"),
+        ({"model": "math:pi"}, "a class or function wanted"),
+        ({"model": ".foo:bar"}, "cannot import"),
+        ({"data": {"kind": "digits", "args": 3}}, "'args' as name: value wanted"),
+        ({"shares": {"owners": None}}, "whole numbers of samples wanted"),
         ({"shares": "owners=ten"}, "whole numbers of samples wanted"),
     ],
 )

@@ -63,7 +63,7 @@ def test_contract(defence: Defence, dtype: torch.dtype, phase: str, training: bo
     assert defence.phase == "serve"  # what every attack and evaluation finds
 
 
-@pytest.mark.parametrize(("noise", "law"), NOISES, ids=repr)
+@pytest.mark.parametrize(("noise", "law"), NOISES, ids=[type(n).__name__ for n, _ in NOISES])
 def test_noise_follows_its_law(noise: Noise, law: stats.rv_continuous) -> None:
     drawn = noise(torch.zeros(20_000, dtype=torch.float64)).numpy()
     # p < 1e-6 is one false alarm in a million seeds; the seed is fixed, so this cannot flake

@@ -15,6 +15,8 @@ from cutlayer.assembly import Assembly
 from cutlayer.cli import main
 from cutlayer.config import parse
 from cutlayer.data import Dataset
+from cutlayer.defences import Defence
+from cutlayer.errors import ConfigError
 from cutlayer.experiment import load_network, run_attack, run_training
 from cutlayer.record import Record, Store
 
@@ -133,11 +135,10 @@ def test_several_owners_several_cuts_and_defences_in_training(tmp_path: Path) ->
         schedule="average",
         cut=["act1", "act2"],
         defence=["nopeek:weight=0.1", "clip-norm:norm=5", "student-t:scale=0.1"],
-        epochs=4,
     )
     r = run_attack(a, Store(tmp_path))
     assert value(r, "accuracy") > 0.5
-    assert len(r.training["epochs"]) == 4
+    assert len(r.training["epochs"]) == 12
     assert r.threat["auxiliary"] == 250
 
 
@@ -146,6 +147,43 @@ def test_repeats_are_averaged(store: Store) -> None:
     often = run_attack(assembly(defence="gaussian:scale=1,active=serve", repeats=16), store)
     assert value(often, "mse") < value(once, "mse")
     assert "randomised-defence-single-query" not in often.flags
+
+
+class Gain(Defence):
+    """A defence of the user's own with something to learn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.randn(()).abs() + 1)
+
+    def forward(self, t: torch.Tensor, *, x: torch.Tensor | None = None) -> torch.Tensor:
+        return t * self.gain
+
+
+class Both(Defence):
+    """Not a site that this release perturbs."""
+
+    site = "output"
+
+
+def test_what_a_defence_learned_in_training_is_served(tmp_path: Path) -> None:
+    a, store = assembly(defence="test_experiment:Gain", epochs=3), Store(tmp_path)
+    trained = run_training(a, store)
+    learned = store.tensors(trained.id, "defence")["members.0.gain"]
+    served = load_network(a, store, trained.id).defended.defence.members[0].gain
+    assert torch.equal(served, learned)
+    assert not torch.equal(a.defence().members[0].gain, learned)  # it did learn
+    with pytest.raises(ConfigError, match="site input or cut wanted, got 'output'"):
+        assembly(defence="test_experiment:Both")
+
+
+def test_a_network_that_does_not_end_in_classes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="one output for each of 10 classes wanted"):
+        run_training(assembly(model="test_experiment:narrow", cut="0"), Store(tmp_path))
+
+
+def narrow() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(144, 4))
 
 
 def test_weights_of_the_users_own(tmp_path: Path, store: Store, undefended: Record) -> None:

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -11,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .config import FIELDS, Experiment, Part, canonical, resolve
+from .config import FIELDS, Experiment, Part, canonical, parse, resolve
 from .data import Dataset, Shares, from_torch, share_out
 from .defences import Chain, Defence, Defended
 from .errors import ConfigError
@@ -24,11 +23,12 @@ from .parties import Owner, Relay, Server, check_weights, optimiser
 from .record import address
 from .split import cut
 from .streams import stream
+from .tensor_file import load_tensors
 from .wire import FarSide
 
 
 def plain(experiment: Experiment) -> dict[str, Any]:
-    """The fields as JSON values; without ``data_root``, which is this machine's own affair."""
+    """The fields as JSON values; folders of this machine, its own affair, are left out."""
     values: dict[str, Any] = {}
     for name in FIELDS:
         value = getattr(experiment, name)
@@ -36,7 +36,7 @@ def plain(experiment: Experiment) -> dict[str, Any]:
             value = asdict(value)
         elif isinstance(value, tuple):
             value = [asdict(v) if isinstance(v, Part) else v for v in value]
-        values[name] = _jsonable(value)
+        values[name] = _without_folders(_jsonable(value))
     return values | {"data_root": None}
 
 
@@ -200,22 +200,45 @@ class Assembly:
     def defence(self, *, training_only: bool = False) -> Chain:
         """The chain of the experiment's defences; only those that act in training, if asked."""
         parts = self.defences_in_training if training_only else self.experiment.defence
-        return Chain(*map(_built, parts))
+        with stream(self.experiment.seed, "defence"):
+            return Chain(*map(_built, parts)).to(self.device)
 
-    def message_shape(self, segment: nn.Module) -> tuple[int, ...]:
-        """Shape of one message behind the owner's segment."""
-        x, _ = self.take(self.shares.owners[0][:2])
-        with torch.no_grad():
-            return tuple(segment.eval()(x).shape[1:])
+    def plain(self) -> dict[str, Any]:
+        """The experiment as JSON values, with what its defaults came to."""
+        return plain(self.experiment) | {
+            "cut": self.cut_after,
+            "epochs": self.experiment.passes,
+        }
+
+    def as_trained(self) -> "Assembly":
+        """The part of the experiment that the trained network depends on; the rest at defaults."""
+        usual = parse({})
+        return self.variant(
+            defence=self.defences_in_training,
+            **{k: getattr(usual, k) for k in ("threat", "attack", "repeats", "victims")},
+        )
+
+    @torch.no_grad()
+    def message_shapes(self, segments: list[nn.Module]) -> list[tuple[int, ...]]:
+        """Shape of one message behind every segment but the last.
+
+        Raises:
+            ConfigError: the last does not end in one number for each class.
+        """
+        passing, shapes = self.take(self.shares.owners[0][:2])[0], []
+        for segment in segments:
+            passing = segment.eval()(passing)
+            shapes.append(tuple(passing.shape[1:]))
+        if shapes[-1] != (self.classes,):
+            raise ConfigError(
+                f"model {self.experiment.model.kind}: one output for each of {self.classes} "
+                f"classes wanted: got outputs of shape {shapes[-1]}"
+            )
+        return shapes[:-1]
 
     def parties(self, segments: list[nn.Module]) -> tuple[list[Owner], FarSide]:
         """Owners with their data, and what is behind the cut: a server, or relays and a server."""
-        e = self.experiment
-        shapes, passing = [], self.take(self.shares.owners[0][:2])[0]
-        with torch.no_grad():
-            for segment in segments[:-1]:
-                passing = segment.eval()(passing)
-                shapes.append(tuple(passing.shape[1:]))
+        e, shapes = self.experiment, self.message_shapes(segments)
 
         def own(module: nn.Module) -> torch.optim.Optimizer | None:
             return optimiser(e.optimiser, module, e.learning_rate)
@@ -224,29 +247,31 @@ class Assembly:
         for i in range(len(segments) - 2, 0, -1):
             middle = segments[i]
             far = Relay(f"relay{i}", middle, own(middle), far, root=e.seed, shape=shapes[i - 1])
-        owners = []
+        owners, chain = [], self.defence(training_only=True)
         for number, index in enumerate(self.shares.owners):
-            defended = Defended(copy.deepcopy(segments[0]), self.defence(training_only=True))
+            defended = Defended(copy.deepcopy(segments[0]), copy.deepcopy(chain))
             owners.append(Owner(number, defended, own(defended), self.take(index), root=e.seed))
         return owners, far
 
     def network_identity(self) -> dict[str, Any]:
         """Everything that determines the trained network, and nothing else."""
         e = self.experiment
-        weights = _checksum(Path(e.weights)) if e.weights else None
+        learning = (e.batch_size, e.optimiser, e.learning_rate) if e.passes else (None, None, None)
         return {
             "cutlayer": version("cutlayer"),
+            "classes": self.classes,
+            "code": _code(e.model, *e.defence),
             "data": self.dataset.checksum,
             "shares": self._shares_address("owners", "validation"),
             "schedule": e.schedule if e.owners > 1 else "hand-over",
             "model": _jsonable(asdict(e.model)),
             "cut": self.cut_after,
-            "weights": weights,
+            "weights": _checksum(Path(e.weights)) if e.weights else None,
             "defence": [_jsonable(asdict(p)) for p in self.defences_in_training],
             "epochs": e.passes,
-            "batch_size": e.batch_size,
-            "optimiser": e.optimiser,
-            "learning_rate": e.learning_rate,
+            "batch_size": learning[0],
+            "optimiser": learning[1],
+            "learning_rate": learning[2],
             "seed": e.seed,
             "machine": machine(torch.get_num_threads(), self.device),
         }
@@ -259,6 +284,7 @@ class Assembly:
             "judge": judge,
             "shares": self._shares_address("auxiliary", "attacker_validation", "judge", "victims"),
             "defence": [_jsonable(asdict(p)) for p in e.defence],
+            "code": _code(e.attack, *e.defence),
             "threat": e.threat,
             "attack": _jsonable(asdict(e.attack)),
             "repeats": e.repeats,
@@ -271,6 +297,7 @@ class Assembly:
         return {
             "cutlayer": version("cutlayer"),
             "data": self.dataset.checksum,
+            "classes": self.classes,
             "judge": self._shares_address("judge"),
             "seed": self.experiment.seed,
             "machine": machine(torch.get_num_threads(), self.device),
@@ -327,6 +354,16 @@ def _built(part: Part) -> Defence:
     return built
 
 
+def _code(*parts: Part) -> dict[str, str]:
+    """SHA-256 of the source of every class of the user's own: edited code is another experiment."""
+    found = {}
+    for part in parts:
+        if ":" in part.kind:
+            source = inspect.getsource(sys.modules[part.kind.partition(":")[0]])
+            found[part.kind] = hashlib.sha256(source.encode()).hexdigest()
+    return found
+
+
 def _checksum(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -336,14 +373,10 @@ def _checksum(path: Path) -> str:
 
 def _load_weights(model: nn.Module, path: Path) -> None:
     try:
-        weights = load_file(path)
+        weights = load_tensors(path)
         check_weights(model, weights, source=f"weights {path}")
     except OSError as e:
         raise ConfigError(f"weights {path}: cannot read: {e.strerror or e}") from e
-    except SafetensorError as e:
-        raise ConfigError(
-            f"weights {path}: safetensors wanted: {e}; a .pt file goes through 'cutlayer convert'"
-        ) from e
     except ValueError as e:
-        raise ConfigError(str(e)) from e
+        raise ConfigError(f"{e}; a .pt file goes through 'cutlayer convert'") from e
     model.load_state_dict(weights)

@@ -45,7 +45,7 @@ def of_run(
         leakage: Needs "mse".
         floors: Each needs "mse"; the label-free floors "mean" and "nearest-auxiliary" count.
         chance: Accuracy of always naming the commonest class.
-        duplicates: Victims that equal a sample of the attacker's auxiliary set, bit for bit.
+        duplicates: Victims that equal a sample of another share, bit for bit.
     """
     found = []
     if not finite:
@@ -86,10 +86,15 @@ def across(records: Sequence[Record]) -> dict[str, list[str]]:
     return found
 
 
+_INCIDENTAL = {"threads", "device", "data_root", "weights"}  # the network's address tells these
+
+
 def _same(a: Record, b: Record, *but: str) -> bool:
     """Whether two runs are the same experiment but for some fields."""
     left, right = a.config["experiment"], b.config["experiment"]
-    return all(left.get(k) == right.get(k) for k in (left.keys() | right.keys()) - set(but))
+    fields = (left.keys() | right.keys()) - _INCIDENTAL - set(but)
+    same_data = a.data.get("checksum") == b.data.get("checksum")
+    return same_data and all(left.get(k) == right.get(k) for k in fields)
 
 
 def _beaten(white: Record, *, by: Record) -> bool:

@@ -16,9 +16,9 @@ from .assembly import Assembly, load_data, name_of
 from .cli import settings
 from .config import Experiment, Part, canonical, parse, registry
 from .errors import ConfigError
-from .experiment import run_attack, run_training, samples_of, store_at, with_reference
+from .experiment import run_attack, run_training, samples_of, with_reference
 from .planning import estimate
-from .record import Record, Store, to_json
+from .record import Record, Store, store_at, to_json
 from .split import CutPoints, cut, cut_points
 from .threat import THREATS
 
@@ -94,9 +94,9 @@ def train(arguments: argparse.Namespace) -> int:
     """``cutlayer train``."""
     console = Console(stderr=True)
     assembly = Assembly.of(_experiment(arguments))
-    store = store_at(arguments.store)
     if arguments.dry_run:
-        return _dry_run([assembly], store, attack=False)
+        return _dry_run([assembly], Store(arguments.store), attack=False)
+    store = store_at(arguments.store)
     with shown(console) as start:
         record = run_training(
             assembly,
@@ -115,10 +115,10 @@ def train(arguments: argparse.Namespace) -> int:
 def attack(arguments: argparse.Namespace) -> int:
     """``cutlayer attack``."""
     assembly = Assembly.of(_experiment(arguments))
-    store = store_at(arguments.store)
     several = [assembly] if arguments.no_reference else with_reference(assembly)
     if arguments.dry_run:
-        return _dry_run(several, store, attack=True)
+        return _dry_run(several, Store(arguments.store), attack=True)
+    store = store_at(arguments.store)
     records = attack_all(several, store, every=arguments.checkpoint_every)
     Console().print(reports.terminal_table(records))
     print(f"cutlayer report {' '.join(r.id for r in records)} --store {arguments.store}")
@@ -147,11 +147,14 @@ def _dry_run(several: list[Assembly], store: Store, *, attack: bool) -> int:
     table = Table(title="would run (estimated from a few steps)")
     for column in ("stage", "defence", "steps", "minutes", "wire", "disk", ""):
         table.add_column(column)
-    peak = 0
+    peak, seen = 0, set[str]()
     for assembly in several:
         costs, memory = estimate(assembly, store, attack=attack)
         peak = max(peak, memory)
         for c in costs:
+            if c.run in seen:  # several defences in front of one network
+                continue
+            seen.add(c.run)
             minutes, name = f"{c.seconds / 60:.1f}", name_of(assembly.experiment)
             sizes = (size_in_words(c.wire), size_in_words(c.disk))
             table.add_row(c.stage, name, str(c.steps), minutes, *sizes, c.note)

@@ -44,6 +44,8 @@ class Part:
             return spec
         if isinstance(spec, Mapping):
             given = spec["args"] if spec.keys() == {"kind", "args"} else spec
+            if not isinstance(given, Mapping):
+                raise ConfigError(f"'args' as name: value wanted in {dict(spec)!r}")
             args = {str(k): v for k, v in given.items() if k != "kind"}
             if not isinstance(spec.get("kind"), str):
                 raise ConfigError(f"'kind: NAME' wanted in {dict(spec)!r}")
@@ -91,7 +93,7 @@ class Experiment:
     shares: str | Mapping[str, int] = field(
         default="default",
         metadata=_help(
-            "who holds what: a plan's name, or train=600,victims=500,...", metavar="PLAN"
+            "who holds what: a plan's name, or owners=600,victims=500,...", metavar="PLAN"
         ),
     )
     owners: int = field(default=1, metadata=_help("data owners who train together", least=1))
@@ -176,7 +178,7 @@ def registry(name: str) -> Registry:
 
 
 GIVEN = {  # arguments that the experiment itself supplies
-    "data": {"root", "download"},
+    "data": {"root"},
     "model": {"input_shape", "classes"},
     "defence": set[str](),
     "attack": set[str](),
@@ -196,14 +198,27 @@ def resolve(field_name: str, kind: str) -> Callable[..., Any]:
         raise ConfigError(f"{field_name} {kind!r}: unknown{did_you_mean(kind, known)}")
     module, _, name = kind.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except ImportError as e:
-        raise ConfigError(f"{field_name} {kind!r}: cannot import {module!r}: {e}") from e
     except AttributeError as e:
         raise ConfigError(f"{field_name} {kind!r}: {module} has no {name!r}") from e
+    except (ImportError, TypeError, ValueError, SyntaxError) as e:
+        raise ConfigError(f"{field_name} {kind!r}: cannot import {module!r}: {e}") from e
+    if wanted := _base(field_name):
+        if not (isinstance(found, type) and issubclass(found, wanted)):
+            raise ConfigError(f"{field_name} {kind!r}: a subclass of {wanted.__name__} wanted")
+    elif not callable(found):
+        raise ConfigError(f"{field_name} {kind!r}: a class or function wanted, got {found!r}")
     return found
+
+
+def _base(field_name: str) -> type | None:
+    """What a class of the user's own has to descend from."""
+    from .attacks import Reconstruction
+    from .defences import Defence
+
+    return {"attack": Reconstruction, "defence": Defence}.get(field_name)
 
 
 def canonical(field_name: str, part: Part) -> Part:
@@ -322,9 +337,11 @@ def _constructed(part: Part, key: str = "defence") -> Part:
     """Canonical, and the constructor accepts it."""
     part = canonical(key, part)
     try:
-        resolve(key, part.kind)(**part.args)
+        built = resolve(key, part.kind)(**part.args)
     except (ValueError, TypeError) as e:
         raise ConfigError(f"{part.kind}: {e}") from e
+    if key == "defence" and built.site not in ("input", "cut"):
+        raise ConfigError(f"{part.kind}: site input or cut wanted, got {built.site!r}")
     return part
 
 
@@ -334,7 +351,7 @@ def _shares(value: Any) -> str | dict[str, int]:
     if isinstance(value, Mapping):
         try:
             return {str(k).strip(): int(v) for k, v in value.items()}
-        except ValueError as e:
+        except (ValueError, TypeError) as e:
             raise ConfigError(f"shares: whole numbers of samples wanted: got {dict(value)}") from e
     return str(value)
 
@@ -365,11 +382,13 @@ def _cross_checks(e: Experiment) -> list[str]:
     found = []
     if e.batch_size == 1 and any(p.kind == "nopeek" for p in e.defence):
         found.append("batch_size: NoPeek compares the samples of a batch: at least 2 wanted, got 1")
-    needs, has = resolve("attack", e.attack.kind).needs, threat_model(e.threat).has  # type: ignore[attr-defined]
+    needs: frozenset[str] = getattr(resolve("attack", e.attack.kind), "needs", frozenset())
+    has = threat_model(e.threat).has
     if lacking := sorted(needs - has):
         granting = sorted(m.name for m in THREATS.values() if needs <= m.has)
+        what = ", ".join(CAPABILITIES.get(n, n) for n in lacking)
         found.append(
-            f"attack {e.attack.kind} needs {', '.join(CAPABILITIES[n] for n in lacking)!r}, which "
+            f"attack {e.attack.kind} needs {what!r}, which "
             f"threat model {e.threat!r} withholds; granted by {', '.join(granting)}"
         )
     if e.passes == 0 and e.weights is None:

@@ -9,7 +9,8 @@ from . import report as reports
 from .assembly import Assembly
 from .commands import attack_all
 from .config import Experiment, parse
-from .experiment import samples_of, store_at
+from .experiment import samples_of
+from .record import store_at
 
 # Three networks are trained: undefended, NoPeek, NoPeek with noise. Noise that acts only while
 # serving is put in front of the undefended one.

@@ -8,9 +8,12 @@ from torch import Tensor
 
 from .metrics import (
     METRICS,
+    accuracy,
     bias_corrected_distance_correlation,
     bootstrap,
     distance_correlation,
+    expected_calibration_error,
+    expected_calibration_error_interval,
     reidentification_rank,
     ssim_applies,
 )
@@ -68,9 +71,22 @@ def grade(truth: Truth, x_hat: Tensor) -> tuple[Scores, dict[str, Tensor]]:
     return scores, values
 
 
-def leakage_of_messages(truth: Truth) -> Scores:
-    """What the messages show of the inputs, whatever the attack makes of them."""
-    return dependence("dcor_x_z", truth.x, truth.sent)
+def leakage_of(truth: Truth, x_hat: Tensor) -> tuple[Scores, dict[str, Tensor]]:
+    """``grade``, with what the messages show whatever is made of them; every metric is named."""
+    scores, values = grade(truth, x_hat)
+    messages = dependence("dcor_x_z", truth.x, truth.sent)
+    return {name: Estimate(value=None) for name in METRICS} | messages | scores, values
+
+
+def utility_of(logits: Tensor, y: Tensor) -> Scores:
+    """What the service is still worth: accuracy and calibration error of ``logits`` ``(N, K)``."""
+    probabilities = logits.softmax(1)
+    low, high = expected_calibration_error_interval(probabilities, y)
+    error = float(expected_calibration_error(probabilities, y))
+    return {
+        "accuracy": estimate(accuracy(logits, y)),
+        "ece": Estimate(value=error, low=low, high=high, n=len(y)),
+    }
 
 
 def estimate(values: Tensor, *, leaks: str = "high") -> Estimate:

@@ -11,9 +11,9 @@ import torch
 
 from .assembly import Assembly
 from .config import resolve
-from .experiment import load_network_as_built
+from .experiment import view_of
 from .record import Store, address
-from .threat import build_view, threat_model
+from .trained import as_built
 from .training import Plan, steps_per_epoch
 from .wire import At
 
@@ -22,9 +22,13 @@ TRIAL_STEPS = 4
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one stage. wire: bytes both ways between the parties. disk: bytes kept in the store."""
+    """Of one stage.
+
+    run: what it would make. wire: bytes both ways between the parties. disk: bytes kept.
+    """
 
     stage: str
+    run: str
     steps: int
     seconds: float
     wire: int = 0
@@ -47,7 +51,7 @@ def _training(assembly: Assembly, store: Store) -> Cost:
     segments = assembly.segments()
     size = sum(p.numel() * p.element_size() for s in segments for p in s.parameters())
     if run in store:
-        return Cost("train", 0, 0.0, 0, 0, f"already in the store as {run}")
+        return Cost("train", run, 0, 0.0, 0, 0, f"already in the store as {run}")
     steps = e.passes * steps_per_epoch([len(i) for i in assembly.shares.owners], e.batch_size)
     owners, far = assembly.parties(segments)
     index = torch.arange(min(e.batch_size, len(owners[0].data[1])))
@@ -57,37 +61,32 @@ def _training(assembly: Assembly, store: Store) -> Cost:
         owners[0].step(index, far, at=At(plan.session, 0, 0, i))
 
     seconds = _median(step) * steps
-    message = torch.Size(assembly.message_shape(segments[0])).numel() * 4
+    message = torch.Size(assembly.message_shapes(segments)[0]).numel() * 4
     samples = e.passes * len(assembly.shares.train)
     note = "in steps of a few hundred; resumes where it was stopped"
-    return Cost("train", steps, seconds, 2 * message * samples, 7 * size, note)
+    return Cost("train", run, steps, seconds, 2 * message * samples, 7 * size, note)
 
 
 def _attack(assembly: Assembly) -> Cost:
     e = assembly.experiment
-    network = load_network_as_built(assembly)
     epochs = int(e.attack.args.get("epochs", 1))
     batch = int(e.attack.args.get("batch_size", 32))
     short = dict(e.attack.args) | ({"epochs": 1} if "epochs" in e.attack.args else {})
-    x, y = assembly.take(assembly.shares.auxiliary[: TRIAL_STEPS * batch])
-    view = build_view(
-        threat_model(e.threat),
-        auxiliary=(x, y),
-        validation=(x[:batch], y[:batch]),
-        send=network.defended,
-        stochastic=network.defended.defence.is_stochastic(),
-        owner_segment=network.defended.segment,
-        far_segment=network.far_segment,
-        defence=(),
-        repeats=e.repeats,
-        classes=assembly.classes,
-    )
+    view = view_of(assembly, as_built(assembly))
+    x = view.auxiliary[: TRIAL_STEPS * batch]
+    view = replace(view, auxiliary=x, validation=view.validation[:batch])
     started = time.perf_counter()
     resolve("attack", e.attack.kind)(**short).fit(view)
     once = (time.perf_counter() - started) / len(x)
     total = once * len(assembly.shares.auxiliary) * epochs
     steps = epochs * len(assembly.shares.auxiliary) // batch
-    return Cost("attack", steps, total, note="at most: it stops early when nothing more is won")
+    return Cost(
+        "attack",
+        str(assembly.plain()),
+        steps,
+        total,
+        note="at most; grading and the judge come on top",
+    )
 
 
 def _median(step: Callable[[int], Any]) -> float:
@@ -97,8 +96,3 @@ def _median(step: Callable[[int], Any]) -> float:
         step(i)
         times.append(time.perf_counter() - started)
     return sorted(times[1:])[TRIAL_STEPS // 2]
-
-
-def undefended(assembly: Assembly) -> Assembly:
-    """The same experiment without defences."""
-    return replace(assembly, experiment=replace(assembly.experiment, defence=()))

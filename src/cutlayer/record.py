@@ -212,3 +212,17 @@ class Store:
     def bytes(self, run: str) -> int:
         """Disk use of a run."""
         return sum(p.stat().st_size for p in self.folder(run).rglob("*") if p.is_file())
+
+
+def store_at(path: Path) -> Store:
+    """The store in a folder, which is made if need be.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    store = Store(path)
+    store.root.mkdir(parents=True, exist_ok=True)
+    probe = store.root / f".writable.{os.getpid()}"
+    probe.touch()
+    probe.unlink()
+    return store

@@ -4,6 +4,7 @@ A threat model is data: it says who attacks and with what, goes into the record,
 table row. An attack that needs more than its model grants is refused before it starts.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -43,7 +44,8 @@ class ThreatModel:
 
     def in_words(self) -> list[str]:
         """One clause for each thing the adversary has."""
-        return [words for name, words in CAPABILITIES.items() if name in self.has]
+        implied = {"owner_structure"} if "owner_segment" in self.has else set()
+        return [words for name, words in CAPABILITIES.items() if name in self.has - implied]
 
     def to_dict(self) -> dict[str, Any]:
         """For the record."""
@@ -99,7 +101,7 @@ THREATS: dict[str, ThreatModel] = {
             "prediction-api",
             "a client of a prediction API",
             "Zhou et al. 2024",
-            *("query", "confidences"),
+            "confidences",
         ),
     )
 }
@@ -156,12 +158,24 @@ class View:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
+@torch.no_grad()
+def without_weights(segment: nn.Module) -> nn.Module:
+    """The same layers with weights drawn anew: all that knowing the structure gives."""
+    blank = copy.deepcopy(segment)
+    for parameter in blank.parameters():
+        nn.init.normal_(parameter, std=0.05)
+    for module in blank.modules():
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
+    return blank.requires_grad_(True)
+
+
 def build_view(
     threat: ThreatModel,
     *,
     auxiliary: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor],
-    send: Callable[[Tensor], Tensor],
+    send: Callable[[Tensor, int], Tensor],
     stochastic: bool,
     owner_segment: nn.Module,
     far_segment: nn.Module,
@@ -172,7 +186,7 @@ def build_view(
     """Hand out what the threat model grants, and nothing else.
 
     Args:
-        send: The defended serving path: ``(N, ...)`` to one message each.
+        send: The defended serving path: ``(N, ...)`` and m to messages ``(N, m, ...)``.
         stochastic: Whether two calls of it differ.
     """
     counts = {"queries": 0}
@@ -180,7 +194,7 @@ def build_view(
     @torch.no_grad()
     def query(x: Tensor) -> Tensor:
         counts["queries"] += len(x) * repeats
-        return torch.stack([send(x) for _ in range(repeats)], dim=1)
+        return send(x, repeats)
 
     def granted(name: str, value: Any) -> Any:
         return value if name in threat.has else None
@@ -193,9 +207,9 @@ def build_view(
         validation_labels=granted("auxiliary_labels", validation[1]),
         query=granted("query", query),
         query_repeats=not stochastic,
-        owner_segment=granted("owner_segment", owner_segment),
-        owner_structure=granted("owner_structure", owner_segment),
-        far_segment=granted("far_segment", far_segment),
+        owner_segment=granted("owner_segment", copy.deepcopy(owner_segment)),
+        owner_structure=granted("owner_structure", without_weights(owner_segment)),
+        far_segment=granted("far_segment", copy.deepcopy(far_segment)),
         defence=granted("defence", defence),
         repeats=repeats,
         classes=classes,

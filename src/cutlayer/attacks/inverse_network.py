@@ -1,12 +1,15 @@
 """Learn the inverse of the owner's side from queries."""
 
 import copy
+import math
 
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from ..decoders import DECODERS
 from ..decoders import decoder as build_decoder
+from ..errors import did_you_mean
 from ..threat import Observed, View
 from .base import Reconstruction
 
@@ -24,7 +27,8 @@ class InverseNetwork(Reconstruction):
     Args:
         decoder: A name out of ``cutlayer.decoders.DECODERS``; "auto" fits any two shapes.
         epochs: At most; training stops earlier when the attacker's validation share has not
-            improved for ``patience`` epochs, and the best epoch is kept.
+            improved for ``patience`` epochs, and the best epoch is kept. With few auxiliary
+            samples many epochs are needed; ``converged_`` says whether these were enough.
         batch_size: Samples a step.
         learning_rate: Of Adam, falling to zero along a cosine over ``epochs``.
         patience: Epochs without improvement to bear.
@@ -50,8 +54,10 @@ class InverseNetwork(Reconstruction):
         for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
             if value < 1:
                 raise ValueError(f"InverseNetwork {name} must be at least 1: got {value}")
-        if not learning_rate > 0:
+        if not 0 < learning_rate < math.inf:
             raise ValueError(f"InverseNetwork learning_rate must be > 0: got {learning_rate}")
+        if decoder not in DECODERS:
+            raise ValueError(f"decoder {decoder!r}: unknown{did_you_mean(decoder, DECODERS)}")
         self.decoder = decoder
         self.epochs = epochs
         self.batch_size = batch_size
@@ -68,32 +74,40 @@ class InverseNetwork(Reconstruction):
         ).to(view.auxiliary)
         optimiser = torch.optim.Adam(self.network_.parameters(), self.learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs)
-        best, best_state, history = float("inf"), None, []
+        best, best_state, history = math.inf, None, list[float]()
+        self.converged_ = False
         for epoch in range(self.epochs):
             self.on_progress("attack", epoch, self.epochs)
-            self.network_.train()
             messages.renew(epoch)
-            for index in torch.randperm(len(view.auxiliary)).split(self.batch_size):
-                loss = mse_loss(self.network_(messages.of(index)), view.auxiliary[index])
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                optimiser.step()
-            schedule.step()
+            self._pass(messages, view.auxiliary, optimiser)
             history.append(self._error(messages.of_validation(), view.validation))
+            if not math.isfinite(history[-1]):
+                break
             if history[-1] < best:
                 best, best_state = history[-1], copy.deepcopy(self.network_.state_dict())
             elif history.index(best) + self.patience < len(history):
+                # Only while the steps are still large does standing still mean that it has arrived.
+                self.converged_ = float(schedule.get_last_lr()[0]) >= 0.1 * self.learning_rate
                 break
+            schedule.step()
         if best_state is not None:
             self.network_.load_state_dict(best_state)
         self.network_.eval()
         mean = view.auxiliary.mean(0)
         guess = float(mse_loss(mean.expand_as(view.validation), view.validation))
         self.mean_ = mean if not best < guess else None
-        self.converged_ = _flattened(history)
-        self.fitted_ = {"epochs": len(history), "validation_mse": history}
+        errors = [e if math.isfinite(e) else None for e in history]
+        self.fitted_ = {"epochs": len(history), "validation_mse": errors}
         if self.mean_ is not None:
             self.fitted_["answers_with"] = "mean auxiliary sample"
+
+    def _pass(self, messages: "_Messages", x: Tensor, optimiser: torch.optim.Optimizer) -> None:
+        self.network_.train()
+        for index in torch.randperm(len(x)).split(self.batch_size):
+            loss = mse_loss(self.network_(messages.of(index)), x[index])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
 
     @torch.no_grad()
     def _error(self, messages: Tensor, x: Tensor) -> float:
@@ -147,15 +161,6 @@ class Standardise(torch.nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         z = z.clamp(self.low, self.high)
         return (z - self.mean) / self.deviation.clamp_min(torch.finfo(z.dtype).tiny)
-
-
-def _flattened(history: list[float]) -> bool:
-    """Whether the last fifth of the epochs won less than 2 % of the error."""
-    tail = max(1, len(history) // 5)
-    if len(history) <= tail:
-        return False
-    before, after = min(history[:-tail]), min(history)
-    return before - after < 0.02 * before
 
 
 class _Messages:

@@ -24,16 +24,12 @@ class Defence(nn.Module):
         site: What is perturbed: the input, the message at the cut, or the output.
         active: The phase or phases in which it acts.
         stochastic: Two calls with the same tensor differ.
-        needs_input: ``forward`` wants ``x`` as well.
-        per_record: ``False``: rows of a batch influence one another.
     """
 
     site: Site = "cut"
     active: Active = "both"
     phase: Phase = "serve"
     stochastic: ClassVar[bool] = False
-    needs_input: ClassVar[bool] = False
-    per_record: ClassVar[bool] = True
 
     def acts(self) -> bool:
         """Whether it does anything in the present phase."""

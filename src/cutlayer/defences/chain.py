@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from .base import Defence, Site
@@ -43,10 +44,17 @@ class Chain(Defence):
         """Whether two messages of one input differ in the present phase."""
         return any(isinstance(m, Defence) and m.stochastic and m.acts() for m in self.members)
 
-    def noise_deviation(self) -> float:
-        """Standard deviation of all that is added at the cut in the present phase."""
-        acting = [m.noise_deviation() for m in self.at("cut") if m.acts()]
+    def noise_deviation(self, site: Site = "cut") -> float:
+        """Standard deviation of all that is added at a site in the present phase."""
+        acting = [m.noise_deviation() for m in self.at(site) if m.acts()]
         return float(sum(d * d for d in acting) ** 0.5)
+
+    def without_noise(self, z: Tensor) -> Tensor:
+        """``z`` after the members at the cut that add no noise: what the noise is added to."""
+        for member in self.at("cut"):
+            if not member.noise_deviation():
+                z = member(z)
+        return z
 
 
 class Emission(NamedTuple):
@@ -75,3 +83,10 @@ class Defended(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """What leaves the owner for ``x``."""
         return self.emit(x).sent
+
+    def repeats(self, x: Tensor, m: int) -> Tensor:
+        """m messages of each input, ``(N, m, ...)``; the segment runs once where it may."""
+        if any(d.stochastic and d.acts() for d in self.defence.at("input")):
+            return torch.stack([self(x) for _ in range(m)], dim=1)
+        z = self.segment(self.defence.apply_at("input", x, x=x))
+        return torch.stack([self.defence(z, x=x) for _ in range(m)], dim=1)

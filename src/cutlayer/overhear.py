@@ -1,0 +1,70 @@
+"""The victims use the network, and somebody listens."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .attacks import Reconstruction
+from .defences import in_phase
+from .streams import stream
+from .threat import Observed
+from .trained import Network, OnProgress, silent
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came of listening to N victims.
+
+    x_hat: by listener, ``(N, ...)``. logits: ``(N, K)``, the server's answer to the first message
+    of each. sent: ``(n, ...)``, the first messages of the first n. rms: of what the noise at the
+    cut is added to.
+    """
+
+    x_hat: Mapping[str, Tensor]
+    logits: Tensor
+    sent: Tensor
+    rms: float
+
+
+@torch.no_grad()
+def overhear(
+    network: Network,
+    listeners: Mapping[str, Reconstruction],
+    x: Tensor,
+    y: Tensor,
+    *,
+    repeats: int,
+    root: int,
+    keep: int,
+    on_progress: OnProgress = silent,
+) -> Heard:
+    """Every victim sends ``repeats`` messages; the server answers, the listeners reconstruct.
+
+    Listeners are given messages; labels as well, which only a floor looks at. The messages of all
+    victims never lie in memory together.
+
+    Args:
+        keep: How many first messages to keep.
+    """
+    made: dict[str, list[Tensor]] = {name: [] for name in listeners}
+    logits, sent, square, count = [], [], 0.0, 0
+    size = max(1, min(256, 8192 // repeats))
+    chain = network.defended.defence
+    with in_phase(chain, "serve"):
+        for i, (part, labels) in enumerate(zip(x.split(size), y.split(size), strict=True)):
+            on_progress("reconstruct", i * size, len(x))
+            with stream(root, "serve", i):
+                messages = network.defended.repeats(part, repeats)
+            logits.append(network.far.predict(messages[:, 0]))
+            if i * size < keep:
+                sent.append(messages[:, 0][: keep - i * size])
+            with stream(root, "loudness", i):
+                quiet = chain.without_noise(network.defended.emit(part).z).double()
+            square, count = square + float(quiet.square().sum()), count + quiet.numel()
+            for name, listener in listeners.items():
+                with stream(root, "reconstruct", name, i):
+                    made[name].append(listener.reconstruct(Observed(messages, labels)))
+    x_hat = {name: torch.cat(parts) for name, parts in made.items()}
+    return Heard(x_hat, torch.cat(logits), torch.cat(sent), (square / max(count, 1)) ** 0.5)

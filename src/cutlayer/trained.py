@@ -1,0 +1,181 @@
+"""Networks that are trained once and kept: the split network, and the judge of reconstructions."""
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .assembly import Assembly, name_of
+from .defences import Defended, in_phase
+from .evaluation import utility_of
+from .judge import judge_network, train_judge
+from .metrics import accuracy
+from .parties import Owner
+from .record import Record, Scores, Store, address
+from .streams import stream
+from .training import Checkpoints, Plan, Progress, steps_per_epoch, train
+from .wire import FarSide
+
+OnProgress = Callable[[str, int, int], None]  # stage, done, total
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Shows no progress."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained split network: the defended owner's side and everything behind the cut."""
+
+    id: str
+    defended: Defended
+    far: FarSide
+    far_segment: nn.Module
+    message_shape: tuple[int, ...]
+
+    @torch.no_grad()
+    def without_defences(self, x: Tensor) -> Tensor:
+        """Logits for ``x`` as the bare network gives them."""
+        parts = [self.far_segment(self.defended.segment(part)) for part in x.split(256)]
+        return torch.cat(parts)
+
+
+def run_training(
+    assembly: Assembly, store: Store, *, every: int = 500, on_progress: OnProgress = silent
+) -> Record:
+    """Train the network of an experiment, or find it trained already.
+
+    Args:
+        every: Steps between checkpoints; 0 for none. A killed training goes on from the newest.
+
+    Raises:
+        ConfigError, ValueError: the experiment cannot be built.
+        OSError: the store cannot be written.
+    """
+    identity = assembly.network_identity()
+    run = f"train-{address(identity)}"
+    if run in store:
+        return store.record(run)
+    e, started = assembly.experiment, time.perf_counter()
+    segments = assembly.segments()
+    owners, far = assembly.parties(segments)
+    plan = Plan(
+        session=run, epochs=e.passes, batch_size=e.batch_size, schedule=e.schedule, root=e.seed
+    )
+    total = e.passes * steps_per_epoch([len(o.data[1]) for o in owners], e.batch_size)
+    checkpoints = Checkpoints(store.root / ".training" / run, every=every, identity=run)
+
+    def validate(owner: Owner) -> float | None:
+        if not len(assembly.shares.validation):
+            return None
+        return float(accuracy(*served(assembly, owner.defended, far)).mean())
+
+    def on_step(progress: Progress) -> None:
+        on_progress("train", progress.done, total)
+
+    holder, progress = train(
+        plan, owners, far, checkpoints=checkpoints, validate=validate, on_step=on_step
+    )
+    utility: Scores = {}
+    if len(assembly.shares.validation):
+        utility = utility_of(*served(assembly, holder.defended, far))
+    trained = assembly.as_trained()
+    record = Record(
+        id=run,
+        kind="train",
+        name=name_of(trained.experiment),
+        config={**identity, "experiment": trained.plain()},
+        data=assembly.described_data(),
+        training={"steps": progress.done, "epochs": progress.history},
+        utility=utility,
+        seconds={"train": time.perf_counter() - started},
+        environment=environment(),
+    )
+    tensors = {"owner": holder.defended.segment.state_dict()}
+    tensors |= {f"far{i}": s.state_dict() for i, s in enumerate(segments[1:])}
+    tensors["defence"] = holder.defended.defence.state_dict()
+    store.write(record, **tensors)
+    checkpoints.clear()
+    return record
+
+
+def load_network(assembly: Assembly, store: Store, run: str) -> Network:
+    """The stored network of a training run, with the experiment's defences in front of the wire.
+
+    What a defence learned in training is served; one that acts only while serving is put where
+    the experiment has it.
+    """
+    segments = assembly.segments()
+    segments[0].load_state_dict(store.tensors(run, "owner"))
+    for i, segment in enumerate(segments[1:]):
+        segment.load_state_dict(store.tensors(run, f"far{i}"))
+    network = as_built(assembly, segments, run)
+    learned = assembly.defence(training_only=True)
+    learned.load_state_dict(store.tensors(run, "defence"))
+    every = network.defended.defence.members
+    were_trained = [m for m in every if m.active != "serve"]
+    for member, trained in zip(were_trained, learned.members, strict=True):
+        member.load_state_dict(trained.state_dict())
+    return network
+
+
+def as_built(
+    assembly: Assembly, segments: list[nn.Module] | None = None, run: str = "untrained"
+) -> Network:
+    """A network ready to serve, from segments as they are."""
+    segments = segments or assembly.segments()
+    _, far = assembly.parties(segments)
+    defended = Defended(segments[0], assembly.defence()).eval().requires_grad_(False)
+    behind = nn.Sequential(*segments[1:]).eval()
+    return Network(run, defended, far, behind, assembly.message_shapes(segments)[0])
+
+
+@torch.no_grad()
+def served(assembly: Assembly, defended: Defended, far: FarSide) -> tuple[Tensor, Tensor]:
+    """Logits and labels of the validation share through the defended serving path."""
+    defended.eval()
+    x, y = assembly.take(assembly.shares.validation)
+    with stream(assembly.experiment.seed, "validate"), in_phase(defended.defence, "serve"):
+        return torch.cat([far.predict(defended(part)) for part in x.split(256)]), y
+
+
+def trained_judge(
+    assembly: Assembly, store: Store, on_progress: OnProgress = silent
+) -> tuple[nn.Module | None, dict[str, Any]]:
+    """The judge for this data and facts about it; ``None`` where its share is empty."""
+    if not len(assembly.shares.judge):
+        return None, {"id": "none"}
+    identity = assembly.judge_identity()
+    run, shape = f"judge-{address(identity)}", assembly.dataset.shape
+    facts = {"id": run, "trained_on": len(assembly.shares.judge)}
+    if run in store:
+        network = judge_network(shape, assembly.classes).to(assembly.device).eval()
+        network.load_state_dict(store.tensors(run, "judge"))
+        return network, facts
+    on_progress("judge", 0, 1)
+    started, (x, y) = time.perf_counter(), assembly.take(assembly.shares.judge)
+    network = train_judge(x, y, assembly.classes, root=assembly.experiment.seed)
+    record = Record(
+        id=run,
+        kind="judge",
+        name=f"judge of {assembly.dataset.name}",
+        config=identity,
+        data=assembly.described_data(),
+        seconds={"train": time.perf_counter() - started},
+        environment=environment(),
+    )
+    store.write(record, judge=network.state_dict())
+    return network, facts
+
+
+def environment() -> dict[str, Any]:
+    """Facts of this execution that do not decide the result."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
