@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from cutlayer.assembly import defences_in_words, name_of, plain
-from cutlayer.config import Experiment, Part, canonical, parse, read_yaml
+from cutlayer.config import Experiment, parse, read_yaml
 from cutlayer.errors import ConfigError
+from cutlayer.parts import Part, canonical
 
 
 def test_defaults() -> None:

@@ -14,7 +14,7 @@ import torch
 from cutlayer import Assembly, Store, config, run_attack
 from cutlayer.attacks import ATTACKS, FLOORS
 from cutlayer.checks import FLAGS
-from cutlayer.cli import Parser, build_parser, settings
+from cutlayer.cli import Parser, build_parser
 from cutlayer.data import DATASETS
 from cutlayer.decoders import DECODERS
 from cutlayer.defences import DEFENCES, in_phase
@@ -78,7 +78,7 @@ def test_a_command_block_means_something(
         elif program == "cutlayer" and "--help" not in words:
             arguments = build_parser().parse(words)
             if arguments.command in ("train", "attack", "cuts"):
-                config.parse(settings(arguments))
+                config.parse(config.settings(vars(arguments)))
         else:
             assert program in ("cutlayer", "pip"), program
 

@@ -149,6 +149,33 @@ def test_repeats_are_averaged(store: Store) -> None:
     assert "randomised-defence-single-query" not in often.flags
 
 
+class Stripes(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
+    """Any torch data set will do; its arguments come from the command line."""
+
+    classes = ("flat", "steep")
+
+    def __init__(self, count: int = 400) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        if i >= self.count:
+            raise IndexError(i)
+        g = torch.Generator().manual_seed(i)
+        return (torch.rand(6, generator=g) + (i % 2)) / 2, i % 2
+
+
+def test_a_torch_data_set_of_the_users_own_by_import_path(tmp_path: Path) -> None:
+    raw = {"data": "test_experiment:Stripes:count=300", "model": "mlp", "epochs": 5, "threads": 1}
+    record = run_training(Assembly.of(parse(raw)), Store(tmp_path))
+    assert record.data["classes"] == ["flat", "steep"]
+    assert record.data["samples"] == 300
+    assert record.utility["accuracy"].value is not None
+    assert record.utility["accuracy"].value > 0.9
+
+
 class Gain(Defence):
     """A defence of the user's own with something to learn."""
 
@@ -328,9 +355,9 @@ def test_help_is_quick_and_complete() -> None:
 def test_ctrl_c_keeps_what_is_finished(
     tmp_path: Path, table: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from cutlayer import commands
+    from cutlayer import console
 
-    real, calls = commands.run_attack, []
+    real, calls = console.run_attack, []
 
     def second_is_stopped(*arguments: object, **more: object) -> Record:
         calls.append(1)
@@ -338,7 +365,7 @@ def test_ctrl_c_keeps_what_is_finished(
             raise KeyboardInterrupt
         return real(*arguments, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(commands, "run_attack", second_is_stopped)
+    monkeypatch.setattr(console, "run_attack", second_is_stopped)
     store = str(tmp_path / "runs")
     argv = ["attack", "--data", table, "--model", "mlp", "--epochs", "1", "--store", store]
     assert (

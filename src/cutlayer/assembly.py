@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .config import FIELDS, Experiment, Part, canonical, parse, resolve
+from .config import FIELDS, Experiment, parse
 from .data import Dataset, Shares, from_torch, share_out
 from .defences import Chain, Defence, Defended
 from .errors import ConfigError
 from .models import DEFAULT_CUT
 from .parties import Owner, Relay, Server, check_weights, optimiser
+from .parts import Part, canonical, resolve
 from .record import address
 from .split import cut
 from .streams import stream

@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from .config import FIELDS, read_yaml
+from .config import FIELDS
 from .errors import ConfigError, did_you_mean
 
 DATA_FIELDS = ("data", "data_root", "shares", "owners", "seed")
@@ -159,13 +159,6 @@ def _run_flags(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-every", type=int, default=500, metavar="N", help="steps (default: 500)"
     )
     _store(parser, "runs")
-
-
-def settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The fields that were set, by file and by flag; a flag wins."""
-    given = vars(arguments)
-    raw = read_yaml(given["config"]) if given.get("config") else {}
-    return raw | {name: given[name] for name in FIELDS if name in given}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,56 +3,27 @@
 import argparse
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from . import report as reports
 from .assembly import Assembly, load_data, name_of
-from .cli import settings
-from .config import Experiment, Part, canonical, parse, registry
+from .config import Experiment, parse, settings
+from .console import attack_all, shown
 from .errors import ConfigError
-from .experiment import run_attack, run_training, samples_of, with_reference
+from .experiment import run_training, samples_of, with_reference
+from .parts import Part, canonical, registry
 from .planning import estimate
-from .record import Record, Store, store_at, to_json
+from .record import Store, store_at, to_json
 from .split import CutPoints, cut, cut_points
 from .threat import THREATS
 
-OnProgress = Callable[[str, int, int], None]
-
-
-@contextmanager
-def shown(console: Console) -> Iterator[Callable[[str], OnProgress]]:
-    """Progress bars; gives a function from a run's name to the callback of its stages."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
-
-        def start(name: str) -> OnProgress:
-            tasks: dict[str, Any] = {}
-
-            def on_progress(stage: str, done: int, total: int) -> None:
-                if stage not in tasks:
-                    for earlier in tasks.values():
-                        bars.update(earlier, visible=False)
-                    tasks[stage] = bars.add_task(f"{stage}: {name}")
-                bars.update(tasks[stage], completed=done, total=total)
-
-            return on_progress
-
-        yield start
-
 
 def _experiment(arguments: argparse.Namespace) -> Experiment:
-    raw = settings(arguments)
+    raw = settings(vars(arguments))
     for name in ("data", "model", "defence", "attack"):
         if raw.get(name) in ("help", ["help"]):
             raise _Explained(_explain(name))
@@ -123,24 +94,6 @@ def attack(arguments: argparse.Namespace) -> int:
     Console().print(reports.terminal_table(records))
     print(f"cutlayer report {' '.join(r.id for r in records)} --store {arguments.store}")
     return 0
-
-
-def attack_all(several: list[Assembly], store: Store, *, every: int = 500) -> list[Record]:
-    """Attack several configurations; Ctrl-C keeps what is finished."""
-    records: list[Record] = []
-    try:
-        with shown(Console(stderr=True)) as start:
-            for assembly in several:
-                name = name_of(assembly.experiment)
-                records.append(run_attack(assembly, store, every=every, on_progress=start(name)))
-    except KeyboardInterrupt:
-        if records:
-            where = reports.write(
-                records, samples_of(store, records), store.root / "partial-report", partial=True
-            )
-            print(f"stopped after {len(records)} of {len(several)}; partial report: {where}")
-        raise
-    return records
 
 
 def _dry_run(several: list[Assembly], store: Store, *, attack: bool) -> int:

@@ -1,13 +1,8 @@
 """An experiment as a value: read from flags and YAML, checked whole before any tensor exists.
 
-Any class's signature is its schema: ``laplace:scale=0.5`` is ``Laplace(scale=0.5)``, and a class of
-the user's own is ``package.module:Class``. Importing this module imports no torch, so that help is
-quick.
+Importing this module imports no torch, so that help is quick.
 """
 
-import importlib
-import inspect
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,60 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from .errors import ConfigError, did_you_mean
-
-Registry = Mapping[str, Callable[..., Any]]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A class or function by name or import path, and its arguments.
-
-    >>> Part.parse("laplace:scale=0.5,active=serve")
-    Part(kind='laplace', args={'scale': '0.5', 'active': 'serve'})
-    >>> Part.parse("my.package:Net:width=64").kind
-    'my.package:Net'
-    """
-
-    kind: str
-    args: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, spec: "str | Mapping[str, Any] | Part") -> "Part":
-        """From ``kind:name=value,name=value`` or a mapping with the key ``kind``.
-
-        Raises:
-            ConfigError: it is neither.
-        """
-        if isinstance(spec, Part):
-            return spec
-        if isinstance(spec, Mapping):
-            given = spec["args"] if spec.keys() == {"kind", "args"} else spec
-            if not isinstance(given, Mapping):
-                raise ConfigError(f"'args' as name: value wanted in {dict(spec)!r}")
-            args = {str(k): v for k, v in given.items() if k != "kind"}
-            if not isinstance(spec.get("kind"), str):
-                raise ConfigError(f"'kind: NAME' wanted in {dict(spec)!r}")
-            return cls(spec["kind"], args)
-        if not isinstance(spec, str) or not spec:
-            raise ConfigError(f"NAME or NAME:argument=value,... wanted: got {spec!r}")
-        kind, *rest = spec.split(":")
-        if rest and "=" not in rest[0]:
-            kind, rest = f"{kind}:{rest[0]}", rest[1:]
-        text = ":".join(rest)
-        pairs = [pair.partition("=") for pair in text.split(",")] if text else []
-        if bad := [k for k, equals, _ in pairs if not equals]:
-            raise ConfigError(
-                f"{kind}: argument=value wanted after ':': got {bad[0]!r} in {spec!r}"
-            )
-        return cls(kind, {k.strip(): v for k, _, v in pairs})
-
-    def __str__(self) -> str:
-        args = ",".join(f"{k}={_plain(v)}" for k, v in self.args.items())
-        return f"{self.kind}:{args}" if args else self.kind
-
-
-def _plain(value: Any) -> str:
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+from .parts import Part, canonical, constructed, resolve
 
 
 def _help(text: str, **more: Any) -> dict[str, Any]:
@@ -161,120 +103,6 @@ FIELDS = {f.name: f for f in fields(Experiment)}
 PARTS = ("data", "model", "defence", "attack")
 
 
-def registry(name: str) -> Registry:
-    """The built-in names that a field may take."""
-    from .attacks import ATTACKS
-    from .data import DATASETS
-    from .defences import DEFENCES
-    from .models import MODELS
-
-    tables: dict[str, Registry] = {
-        "data": DATASETS,
-        "model": MODELS,
-        "defence": DEFENCES,
-        "attack": ATTACKS,
-    }
-    return tables[name]
-
-
-GIVEN = {  # arguments that the experiment itself supplies
-    "data": {"root"},
-    "model": {"input_shape", "classes"},
-    "defence": set[str](),
-    "attack": set[str](),
-}
-
-
-def resolve(field_name: str, kind: str) -> Callable[..., Any]:
-    """The class or function behind a name or an import path.
-
-    Raises:
-        ConfigError: there is none, or it cannot be imported.
-    """
-    known = registry(field_name)
-    if kind in known:
-        return known[kind]
-    if ":" not in kind:
-        raise ConfigError(f"{field_name} {kind!r}: unknown{did_you_mean(kind, known)}")
-    module, _, name = kind.partition(":")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except AttributeError as e:
-        raise ConfigError(f"{field_name} {kind!r}: {module} has no {name!r}") from e
-    except (ImportError, TypeError, ValueError, SyntaxError) as e:
-        raise ConfigError(f"{field_name} {kind!r}: cannot import {module!r}: {e}") from e
-    if wanted := _base(field_name):
-        if not (isinstance(found, type) and issubclass(found, wanted)):
-            raise ConfigError(f"{field_name} {kind!r}: a subclass of {wanted.__name__} wanted")
-    elif not callable(found):
-        raise ConfigError(f"{field_name} {kind!r}: a class or function wanted, got {found!r}")
-    return found
-
-
-def _base(field_name: str) -> type | None:
-    """What a class of the user's own has to descend from."""
-    from .attacks import Reconstruction
-    from .defences import Defence
-
-    return {"attack": Reconstruction, "defence": Defence}.get(field_name)
-
-
-def canonical(field_name: str, part: Part) -> Part:
-    """The part with typed arguments and defaults filled in: one spelling for one meaning.
-
-    Raises:
-        ConfigError: everything wrong with it, one line each.
-    """
-    target = resolve(field_name, part.kind)
-    given = GIVEN[field_name]
-    parameters = {
-        k: p
-        for k, p in inspect.signature(target).parameters.items()
-        if k not in given and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    }
-    at = f"{part.kind}."
-    faults = [
-        f"{at}{k}: unknown{did_you_mean(k, parameters)}" for k in part.args if k not in parameters
-    ]
-    faults += [
-        f"{at}{k}: missing"
-        for k, p in parameters.items()
-        if p.default is p.empty and k not in part.args
-    ]
-    values, type_faults = _typed(
-        target, {k: part.args[k] for k in part.args if k in parameters}, at
-    )
-    if faults + type_faults:
-        raise ConfigError("\n".join(faults + type_faults))
-    return Part(part.kind, {k: values.get(k, p.default) for k, p in parameters.items()})
-
-
-def _typed(
-    target: Callable[..., Any], args: Mapping[str, Any], at: str
-) -> tuple[dict[str, Any], list[str]]:
-    """Arguments converted by the annotations of the signature, and what would not convert."""
-    from jsonargparse import ArgumentError, ArgumentParser
-
-    values: dict[str, Any] = {}
-    faults: list[str] = []
-    hints = inspect.signature(target, eval_str=True).parameters
-    for name, value in args.items():
-        hint = hints[name].annotation
-        if hint is inspect.Parameter.empty:
-            values[name] = yaml.safe_load(value) if isinstance(value, str) else value
-            continue
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_argument("--value", type=hint)
-        try:
-            values[name] = parser.parse_object({"value": value}).value
-        except (ArgumentError, ValueError, TypeError):
-            wanted = getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)
-            faults.append(f"{at}{name}: {wanted} wanted, got {value!r}")
-    return values, faults
-
-
 def parse(raw: Mapping[str, Any]) -> Experiment:
     """An experiment from plain values; every fault is reported at once.
 
@@ -302,10 +130,10 @@ def parse(raw: Mapping[str, Any]) -> Experiment:
 def _field(key: str, value: Any) -> Any:
     if key == "defence":
         many = value if isinstance(value, list | tuple) else [value]
-        return tuple(_collect(_constructed, [Part.parse(v) for v in many]))
+        return tuple(_collect(constructed, [Part.parse(v) for v in many]))
     if key in PARTS:
         part = canonical(key, Part.parse(value))
-        return _constructed(part, key) if key == "attack" else part
+        return constructed(part, key) if key == "attack" else part
     if key == "cut":
         return tuple(value) if isinstance(value, list | tuple) else (str(value),)
     if key == "shares":
@@ -331,18 +159,6 @@ def _collect(check: Callable[[Part], Part], parts: Iterable[Part]) -> list[Part]
     if faults:
         raise ConfigError("\n".join(faults))
     return found
-
-
-def _constructed(part: Part, key: str = "defence") -> Part:
-    """Canonical, and the constructor accepts it."""
-    part = canonical(key, part)
-    try:
-        built = resolve(key, part.kind)(**part.args)
-    except (ValueError, TypeError) as e:
-        raise ConfigError(f"{part.kind}: {e}") from e
-    if key == "defence" and built.site not in ("input", "cut"):
-        raise ConfigError(f"{part.kind}: site input or cut wanted, got {built.site!r}")
-    return part
 
 
 def _shares(value: Any) -> str | dict[str, int]:
@@ -411,3 +227,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ConfigError(f"config {path}: 'field: value' lines wanted: got {type(raw).__name__}")
     return {str(k).replace("-", "_"): v for k, v in raw.items()}
+
+
+def settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that were set, by the file under ``config`` and by flag; a flag wins.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    raw = read_yaml(arguments["config"]) if arguments.get("config") else {}
+    return raw | {name: arguments[name] for name in FIELDS if name in arguments}

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from . import report as reports
 from .assembly import Assembly
-from .commands import attack_all
 from .config import Experiment, parse
+from .console import attack_all
 from .experiment import samples_of
 from .record import store_at
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from .assembly import Assembly, defences_in_words, name_of
 from .attacks import FLOORS, Reconstruction
 from .checks import of_run
-from .config import resolve
 from .defences import ClipNorm
 from .evaluation import (
     DEPENDENCE_SAMPLES,
@@ -31,6 +30,7 @@ from .evaluation import (
 from .judge import read
 from .metrics import accuracy
 from .overhear import overhear
+from .parts import resolve
 from .record import Record, Store, address
 from .streams import stream
 from .threat import View, build_view, threat_model

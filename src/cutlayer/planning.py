@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from .assembly import Assembly
-from .config import resolve
 from .experiment import view_of
+from .parts import resolve
 from .record import Store, address
 from .trained import as_built
 from .training import Plan, steps_per_epoch

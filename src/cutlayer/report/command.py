@@ -4,8 +4,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import FIELDS, GIVEN, PARTS, Part, canonical, registry
+from ..config import FIELDS, PARTS
 from ..errors import ConfigError
+from ..parts import GIVEN, Part, canonical, registry
 from ..record import Record
 
 _OF_THE_ATTACK = ("threat", "attack", "repeats", "victims")  # say nothing about a training
