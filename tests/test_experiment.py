@@ -168,7 +168,7 @@ class Stripes(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
 
 
 def test_a_torch_data_set_of_the_users_own_by_import_path(tmp_path: Path) -> None:
-    raw = {"data": "test_experiment:Stripes:count=300", "model": "mlp", "epochs": 5, "threads": 1}
+    raw = {"data": "test_experiment:Stripes:count=300", "model": "mlp", "epochs": 60, "threads": 1}
     record = run_training(Assembly.of(parse(raw)), Store(tmp_path))
     assert record.data["classes"] == ["flat", "steep"]
     assert record.data["samples"] == 300

@@ -18,6 +18,7 @@ from .metrics import (
     ssim_applies,
 )
 from .record import Estimate, Scores
+from .streams import generator
 
 DEPENDENCE_SAMPLES = 512  # distance correlation is biased by n: always the same n where possible
 GALLERY = 5000  # originals among which a reconstruction has to find its own
@@ -112,8 +113,10 @@ def dependence(name: str, x: Tensor, z: Tensor) -> Scores:
 
 def shuffled_dependence(truth: Truth) -> Scores:
     """The same statistics on rows that do not belong together: what independence reads."""
-    order = torch.randperm(len(truth.sent), generator=torch.Generator().manual_seed(0))
-    return dependence("dcor_x_z", truth.x[: len(truth.sent)], truth.sent[order])
+    order = torch.randperm(len(truth.sent), generator=generator(0, "shuffled"))
+    return dependence(
+        "dcor_x_z", truth.x[: len(truth.sent)], truth.sent[order.to(truth.sent.device)]
+    )
 
 
 def advantage(leakage: Scores, floors: Mapping[str, Scores]) -> dict[str, float | None]:
