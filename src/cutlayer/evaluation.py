@@ -114,9 +114,7 @@ def dependence(name: str, x: Tensor, z: Tensor) -> Scores:
 def shuffled_dependence(truth: Truth) -> Scores:
     """The same statistics on rows that do not belong together: what independence reads."""
     order = torch.randperm(len(truth.sent), generator=generator(0, "shuffled"))
-    return dependence(
-        "dcor_x_z", truth.x[: len(truth.sent)], truth.sent[order.to(truth.sent.device)]
-    )
+    return dependence("dcor_x_z", truth.x, truth.sent[order.to(truth.sent.device)])
 
 
 def advantage(leakage: Scores, floors: Mapping[str, Scores]) -> dict[str, float | None]:
