@@ -20,9 +20,9 @@ def distance_correlation(x: Tensor, z: Tensor, *, exponent: float = 1.0) -> Tens
     One when ``z`` is ``x`` up to rotation, shift and scale; for large ``N`` zero only when the two
     are independent (not at exponent 2). This is the V-statistic, biased upwards: independent
     batches of 784 and 500 dimensions read .94 at N = 8, .68 at N = 128. Compare values only at
-    equal ``N``, and put ``bias_corrected_distance_correlation`` or ``distance_correlation_floor`` beside
-    them. Differentiable once, in ``x`` and ``z``; where the value is zero, so is the gradient, and
-    coincident points do not pull at each other.
+    equal ``N``, and put ``bias_corrected_distance_correlation`` or
+    ``distance_correlation_floor`` beside them. Differentiable once, in ``x`` and ``z``; where the
+    value is zero, so is the gradient, and coincident points do not pull at each other.
 
     Args:
         x: ``(N, ...)``, N >= 2; trailing dimensions are flattened. Half precisions and integers
