@@ -28,7 +28,9 @@ def number(name: str, value: float | None) -> str:
         return "–"
     if name in FRACTIONS:
         return f"{value:.1%}".replace("%", "\u202f%")
-    return f"{value:.{DIGITS.get(name, 3)}f}"
+    digits = DIGITS.get(name, 3)
+    small = 0 < abs(value) < 10 ** (1 - digits)  # two figures of it, however small
+    return f"{value:.2g}" if small else f"{value:.{digits}f}"
 
 
 def interval(name: str, estimate: Estimate) -> str:
