@@ -177,12 +177,15 @@ def differing(model: torch.nn.Module, found: CutPoints, x: torch.Tensor) -> list
 
 
 def _print_cuts(e: Experiment, shape: tuple[int, ...], found: CutPoints) -> None:
-    table = Table(title=f"{e.model} on inputs {shape}: where one tensor crosses")
-    table.add_column("cut after", overflow="fold")
-    for column in ("kind", "message"):
-        table.add_column(column)
-    for column in ("bytes/sample", "parameters before", "MFLOPs before"):
-        table.add_column(column, justify="right")
+    table = Table(
+        title=f"{e.model} on inputs {shape}: where one tensor crosses",
+        caption="bytes: of one message, for one sample; parameters and MFLOPs: before the cut",
+    )
+    table.add_column("cut after", no_wrap=True)
+    table.add_column("kind", overflow="fold")
+    table.add_column("message", no_wrap=True)
+    for column in ("bytes", "parameters", "MFLOPs"):
+        table.add_column(column, justify="right", no_wrap=True)
     for c in found:
         message = "×".join(map(str, c.shape))
         counts = (f"{c.bytes_per_sample:,}", f"{c.parameters:,}", f"{c.flops / 1e6:,.2f}")
