@@ -36,10 +36,10 @@ def test_every_fault_is_reported_at_once() -> None:
         "epocs: unknown, did you mean 'epochs'?",
         "gaussian: Gaussian scale must be >= 0, in units of the activation: got -1.0",
         "laplace.scael: unknown, did you mean 'scale'?",
-        "laplace.scale: missing",
+        "laplace.scale: missing, as in laplace:scale=...",
         "learning_rate: more than 0 wanted, got nan",
         "threat 'black-bocks': unknown, did you mean 'black-box'?",
-        "titcombe.width: int wanted, got 'wide'",
+        "titcombe.width: a whole number wanted, got 'wide'",
     ]
 
 
@@ -64,6 +64,9 @@ def test_every_fault_is_reported_at_once() -> None:
         ({"model": ".foo:bar"}, "cannot import"),
         ({"data": {"kind": "digits", "args": 3}}, "'args' as name: value wanted"),
         ({"shares": {"owners": None}}, "whole numbers of samples wanted"),
+        ({"defence": "laplace:0.5"}, "laplace:argument=0.5 meant?"),
+        ({"model": "mine.py:Net"}, "leave out '.py'"),
+        ({"defence": "laplace:scale=1,active=never"}, "one of train, serve, both wanted"),
         ({"shares": "owners=ten"}, "whole numbers of samples wanted"),
     ],
 )

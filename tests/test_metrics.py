@@ -246,7 +246,7 @@ X = torch.rand(4, 1, 12, 12)
     [
         (X, X[:3], r"like with like.*got x \(4, 1, 12, 12\) and x_hat \(3, 1, 12, 12\)"),
         (X, X * 2 - 1, r"wants x_hat in \[0, 1\], neither normalised.*got values from -"),
-        (X * 255, X, r"wants x in \[0, 1\], .* to 25\d\.\d; undo"),
+        (X * 255, X, r"wants x in \[0, 1\], .* to 25[\d.]+; undo"),
     ],
     ids=["shapes", "normalised", "bytes"],
 )

@@ -330,7 +330,7 @@ def test_the_terminal_table_shows_each_run_and_reads_no_markup() -> None:
     assert "[red]not markup[/red]" in text
     assert "0.873 [0.864, 0.882]" in text
     assert re.search(r"0\.580 +97\.1\D% +1\s", text)
-    assert re.search(r"0\.502 +95\.2\D% +2 1\s", text)
+    assert re.search(r"0\.502 +95\.2\D% +1 2\s", text)
     assert f"1  one-seed: {FLAGS['one-seed']}" in text
     assert "2  randomised-defence-single-query" in text
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .config import FIELDS, Experiment, parse
 from .data import Dataset, Shares, from_torch, share_out
 from .defences import Chain, Defence, Defended
-from .errors import ConfigError
+from .errors import ConfigError, said
 from .models import DEFAULT_CUT
 from .parties import Owner, Relay, Server, check_weights, optimiser
 from .parts import Part, canonical, resolve
@@ -72,8 +72,8 @@ def load_data(experiment: Experiment) -> Dataset:
     try:
         found = target(**given, **part.args)
         return found if isinstance(found, Dataset) else from_torch(found, name=part.kind)
-    except (OSError, ValueError, TypeError) as e:
-        raise ConfigError(f"data {part.kind}: {e}") from e
+    except Exception as e:  # whatever a user's own code may raise
+        raise ConfigError(f"data {part.kind}: {said(e)}") from e
 
 
 def machine(threads: int, device: torch.device) -> dict[str, Any]:
@@ -182,8 +182,8 @@ class Assembly:
         try:
             with stream(e.seed, "network"):
                 model = target(**given, **e.model.args)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"model {e.model.kind}: {error}") from error
+        except Exception as error:  # whatever a user's own code may raise
+            raise ConfigError(f"model {e.model.kind}: {said(error)}") from error
         if not isinstance(model, nn.Module):
             raise ConfigError(
                 f"model {e.model.kind}: a torch.nn.Module wanted, got {type(model).__name__}"
@@ -252,7 +252,27 @@ class Assembly:
         for number, index in enumerate(self.shares.owners):
             defended = Defended(copy.deepcopy(segments[0]), copy.deepcopy(chain))
             owners.append(Owner(number, defended, own(defended), self.take(index), root=e.seed))
+        self.try_out(owners[0].defended)
         return owners, far
+
+    @torch.no_grad()
+    def try_out(self, defended: Defended) -> None:
+        """Send two samples, so that a defence that cannot work fails before anything is trained.
+
+        Raises:
+            ConfigError: it raises something, or changes the shape of a message.
+        """
+        x, _ = self.take(self.shares.owners[0][:2])
+        try:
+            with stream(self.experiment.seed, "try"):
+                z, sent = defended.eval().emit(x)
+        except Exception as error:  # whatever a user's own code may raise
+            raise ConfigError(f"defence {name_of(self.experiment)}: {said(error)}") from error
+        if sent.shape != z.shape:
+            raise ConfigError(
+                f"defence {name_of(self.experiment)}: messages of shape {tuple(z.shape)} wanted "
+                f"as they came: got {tuple(sent.shape)}"
+            )
 
     def network_identity(self) -> dict[str, Any]:
         """Everything that determines the trained network, and nothing else."""

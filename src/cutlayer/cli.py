@@ -75,7 +75,7 @@ def build_parser() -> Parser:
     demo.add_argument("--seed", type=int, default=0, metavar="N", help=_text("seed"))
 
     cuts = add("cuts", "List every place where a network can be cut.")
-    _fields(cuts, ("model", "data", "data_root", "weights", "cut"))
+    _fields(cuts, ("model", "data", "data_root", "weights"))
     cuts.add_argument(
         "--input-shape", metavar="C,H,W", help="shape of one input, instead of a data set"
     )
@@ -126,6 +126,13 @@ def build_parser() -> Parser:
     return parser
 
 
+def _count(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1 wanted, got {text!r}")
+    return int(text)
+
+
 def _text(field: str) -> str:
     return str(FIELDS[field].metadata["help"])
 
@@ -156,7 +163,7 @@ def _run_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML of the same fields")
     parser.add_argument("--dry-run", action="store_true", help="say what would run, and stop")
     parser.add_argument(
-        "--checkpoint-every", type=int, default=500, metavar="N", help="steps (default: 500)"
+        "--checkpoint-every", type=_count, default=500, metavar="N", help="steps (default: 500)"
     )
     _store(parser, "runs")
 
@@ -184,6 +191,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _command(arguments)
     except (ConfigError, ValueError) as e:
         return _refuse(str(e))
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as e:
         return _refuse(_disk(e))
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """What each command does, once its flags are read."""
 
 import argparse
+import inspect
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +16,7 @@ from .config import Experiment, parse, settings
 from .console import attack_all, shown
 from .errors import ConfigError
 from .experiment import run_training, samples_of, with_reference
-from .parts import Part, canonical, registry
+from .parts import GIVEN, registry
 from .planning import estimate
 from .record import Store, store_at, to_json
 from .split import CutPoints, cut, cut_points
@@ -40,10 +41,12 @@ def _explain(name: str) -> str:
     """Every built-in name of a field with its arguments and the first line of its docstring."""
     lines = []
     for kind, target in registry(name).items():
-        try:
-            arguments = ",".join(f"{k}={v}" for k, v in canonical(name, Part(kind)).args.items())
-        except ConfigError as e:
-            arguments = ",".join(line.split(".", 1)[1].split(":")[0] for line in str(e).split("\n"))
+        parameters = inspect.signature(target).parameters.values()
+        arguments = ",".join(
+            p.name if p.default is p.empty else f"{p.name}={p.default}"
+            for p in parameters
+            if p.name not in GIVEN[name]
+        )
         first = (target.__doc__ or "").strip().split("\n")[0]
         lines.append(f"{kind}:{arguments}".rstrip(":") + f"\n    {first}")
     return "\n".join([*lines, "or package.module:Name:argument=value,... of your own"])
@@ -226,9 +229,9 @@ def convert(arguments: argparse.Namespace) -> int:
 def runs_list(arguments: argparse.Namespace) -> int:
     """``cutlayer runs list``."""
     store = Store(arguments.store)
-    table, total = Table(), 0
+    table, total = Table(box=None, pad_edge=False), 0
     for column in ("run", "what", "data", "accuracy", "SSIM", "size"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column in ("run", "size"), overflow="fold")
     for record in store:
         total += (size := store.bytes(record.id))
         scores = [record.utility.get("accuracy"), record.leakage.get("ssim")]
@@ -261,9 +264,18 @@ def runs_diff(arguments: argparse.Namespace) -> int:
     for key in sorted(pair[0].keys() | pair[1].keys()):
         old, new = (p.get(key, "-") for p in pair)
         if old != new:
-            table.add_row(key, str(old), str(new))
+            table.add_row(key, shortened(old), shortened(new))
     Console().print(table)
     return 0
+
+
+def shortened(value: Any) -> str:
+    """A leaf as the comparison prints it; a long list by its length.
+
+    >>> shortened([1] * 50), shortened(0.5)
+    ('50 values', '0.5')
+    """
+    return f"{len(value)} values" if isinstance(value, list) and len(value) > 9 else str(value)
 
 
 def flat(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:

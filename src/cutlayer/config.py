@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from .errors import ConfigError, did_you_mean
-from .parts import Part, canonical, constructed, resolve
+from .parts import Part, canonical, constructed, resolve, wanted
 
 
 def _help(text: str, **more: Any) -> dict[str, Any]:
@@ -183,8 +183,7 @@ def _scalar(key: str, value: Any) -> Any:
     try:
         value = parser.parse_object({"value": value}).value
     except (ArgumentError, ValueError, TypeError):
-        wanted = {"int": "a whole number", "float": "a number"}.get(getattr(hint, "__name__", ""))
-        raise ConfigError(f"{key}: {wanted or hint} wanted, got {value!r}") from None
+        raise ConfigError(f"{key}: {wanted(hint)} wanted, got {value!r}") from None
     if "least" in rules and value is not None and value < rules["least"]:
         raise ConfigError(f"{key}: at least {rules['least']} wanted, got {value}")
     if "above" in rules and not rules["above"] < value < float("inf"):

@@ -24,10 +24,10 @@ def convert_weights(source: Path, target: Path) -> list[str]:
     except OSError as e:
         raise ConfigError(f"convert {source}: cannot read: {e.strerror or e}") from e
     except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as e:
-        first = str(e).strip().split("\n")[0]
         raise ConfigError(
             f"convert {source}: a file of tensors wanted, written by "
-            f"torch.save(model.state_dict(), ...): {first}; nothing in it was run"
+            "torch.save(model.state_dict(), ...): got a whole model, other objects, or no such "
+            "file at all; nothing in it was run"
         ) from e
     for key in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):

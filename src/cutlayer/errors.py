@@ -8,6 +8,16 @@ class ConfigError(ValueError):
     """Everything wrong with what the user asked for, one line each."""
 
 
+def said(e: BaseException) -> str:
+    """What an exception says: its text where it is one of the usual ones, else its type as well.
+
+    >>> said(ValueError("too few")), said(KeyError("a"))
+    ('too few', "KeyError: 'a'")
+    """
+    usual = isinstance(e, ValueError | OSError)
+    return str(e) if usual and str(e) else f"{type(e).__name__}: {e}"
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """A clause to append to an error about an unknown name.
 

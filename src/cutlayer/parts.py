@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from .errors import ConfigError, did_you_mean
+from .errors import ConfigError, did_you_mean, said
 
 Registry = Mapping[str, Callable[..., Any]]
 
@@ -113,8 +113,13 @@ def resolve(field_name: str, kind: str) -> Callable[..., Any]:
         found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except AttributeError as e:
         raise ConfigError(f"{field_name} {kind!r}: {module} has no {name!r}") from e
-    except (ImportError, TypeError, ValueError, SyntaxError) as e:
-        raise ConfigError(f"{field_name} {kind!r}: cannot import {module!r}: {e}") from e
+    except Exception as e:  # whatever a user's own code may raise
+        known_kind = module in known or module.partition(".")[0] in known
+        hint = f"; {module}:argument={name} meant?" if known_kind else ""
+        hint = "; leave out '.py'" if module.endswith(".py") else hint
+        raise ConfigError(
+            f"{field_name} {kind!r}: cannot import {module!r}: {said(e)}{hint}"
+        ) from e
     if wanted := _base(field_name):
         if not (isinstance(found, type) and issubclass(found, wanted)):
             raise ConfigError(f"{field_name} {kind!r}: a subclass of {wanted.__name__} wanted")
@@ -149,7 +154,7 @@ def canonical(field_name: str, part: Part) -> Part:
         f"{at}{k}: unknown{did_you_mean(k, parameters)}" for k in part.args if k not in parameters
     ]
     faults += [
-        f"{at}{k}: missing"
+        f"{at}{k}: missing, as in {part.kind}:{k}=..."
         for k, p in parameters.items()
         if p.default is p.empty and k not in part.args
     ]
@@ -159,6 +164,21 @@ def canonical(field_name: str, part: Part) -> Part:
     if faults + type_faults:
         raise ConfigError("\n".join(faults + type_faults))
     return Part(part.kind, {k: values.get(k, p.default) for k, p in parameters.items()})
+
+
+def wanted(hint: Any) -> str:
+    """A type, for people.
+
+    >>> wanted(int | None), wanted(Literal["a", "b"])
+    ('a whole number', 'one of a, b')
+    """
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, get_args(hint)))}"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    for kind in (hint, *get_args(hint)):
+        if kind in names:
+            return names[kind]
+    return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
 def _typed(
@@ -180,8 +200,7 @@ def _typed(
         try:
             values[name] = parser.parse_object({"value": value}).value
         except (ArgumentError, ValueError, TypeError):
-            wanted = getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)
-            faults.append(f"{at}{name}: {wanted} wanted, got {value!r}")
+            faults.append(f"{at}{name}: {wanted(hint)} wanted, got {value!r}")
     return values, faults
 
 
@@ -190,8 +209,8 @@ def constructed(part: Part, key: str = "defence") -> Part:
     part = canonical(key, part)
     try:
         built = resolve(key, part.kind)(**part.args)
-    except (ValueError, TypeError) as e:
-        raise ConfigError(f"{part.kind}: {e}") from e
+    except Exception as e:  # whatever a user's own code may raise
+        raise ConfigError(f"{part.kind}: {said(e)}") from e
     if key == "defence" and built.site not in ("input", "cut"):
         raise ConfigError(f"{part.kind}: site input or cut wanted, got {built.site!r}")
     return part

@@ -79,7 +79,7 @@ def _attack(assembly: Assembly) -> Cost:
     resolve("attack", e.attack.kind)(**short).fit(view)
     once = (time.perf_counter() - started) / len(x)
     total = once * len(assembly.shares.auxiliary) * epochs
-    steps = epochs * len(assembly.shares.auxiliary) // batch
+    steps = epochs * -(-len(assembly.shares.auxiliary) // batch)
     return Cost(
         "attack",
         str(assembly.plain()),

@@ -1,6 +1,7 @@
 """Tensors to and from disk, as safetensors, with errors that a person can act on."""
 
 import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +21,8 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         save_file(plain, path)
     except SafetensorError as e:
         full = "os error 28" in str(e) or "os error 27" in str(e)
-        raise OSError(errno.ENOSPC if full else errno.EIO, str(e), str(path)) from e
+        code = errno.ENOSPC if full else errno.EACCES
+        raise OSError(code, os.strerror(code), str(path)) from e
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

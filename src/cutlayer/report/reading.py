@@ -196,8 +196,11 @@ def _labels(runs: Sequence[Record], cuts: Mapping[str, str]) -> dict[str, str]:
         {r.id: attacker(r) for r in runs},
         {r.id: heard(r) for r in runs},
         {r.id: f"seed {experiment(r).get('seed', '?')}" for r in runs},
+        {r.id: f"{experiment(r).get('owners', 1)} owners" for r in runs},
+        {r.id: f"{experiment(r).get('epochs', '?')} epochs" for r in runs},
+        {r.id: "given weights" if experiment(r).get("weights") else "" for r in runs},
     ]
     telling = [a for a in aspects if len(set(a.values())) > 1]
-    labels = {r.id: ", ".join([r.name, *(a[r.id] for a in telling)]) for r in runs}
+    labels = {r.id: ", ".join([r.name, *(a[r.id] for a in telling if a[r.id])]) for r in runs}
     every = list(labels.values())
     return {i: t if every.count(t) == 1 else f"{t}, {i}" for i, t in labels.items()}

@@ -135,7 +135,8 @@ def came_out(setting: Setting) -> list[str]:
     lines = [_undefended(setting, reference)]
     ranked = _ranked(setting, [o for o in every if not o.undefended])
     if ranked:
-        lines.append(_defended(setting, ranked, reference))
+        only = reference if len(bare) == 1 else None  # of several, none is every run's own
+        lines.append(_defended(setting, ranked, only))
     return lines
 
 
@@ -164,7 +165,9 @@ def _defended(setting: Setting, ranked: list[Outcome], reference: Outcome | None
     if reference:
         text += f" (undefended {number('accuracy', reference.accuracy.value)})."
     else:
-        text += f". {_floor(name, least)}"
+        text += "."
+    if least.floor and not (reference and leaks_more(name, least.leakage, least.floor_value)):
+        text += f" {_floor(name, least)}"
     text += _doubts(least)
     if one:
         return text

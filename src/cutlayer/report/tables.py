@@ -140,7 +140,8 @@ def terminal_table(records: Sequence[Record]) -> "Table":
             cells += [
                 number(setting.primary, best_floor(setting.primary, r.floors)[1].value),
                 number("read", r.leakage.get("read", NONE).value),
-                " ".join(str(raised.index(f) + 1) for f in setting.flags[r.id]) or "none",
+                " ".join(map(str, sorted(raised.index(f) + 1 for f in setting.flags[r.id])))
+                or "none",
             ]
             table.add_row(*(Text(c) for c in cells))
     lines = [f"{i}  {f}: {FLAGS.get(f, '')}" for i, f in enumerate(raised, 1)]
