@@ -297,12 +297,26 @@ class Assembly:
             "machine": machine(torch.get_num_threads(), self.device),
         }
 
-    def attack_identity(self, network: str, judge: str) -> dict[str, Any]:
+    def network_run(self) -> str:
+        """The id of the run that trains the network."""
+        return f"train-{address(self.network_identity())}"
+
+    def judge_run(self) -> str:
+        """The id of the run that trains the judge; "none" where its share is empty."""
+        if not len(self.shares.judge):
+            return "none"
+        return f"judge-{address(self.judge_identity())}"
+
+    def attack_run(self) -> str:
+        """The id of the attack's run."""
+        return f"attack-{address(self.attack_identity())}"
+
+    def attack_identity(self) -> dict[str, Any]:
         """Everything that determines the outcome of the attack."""
         e = self.experiment
         return {
-            "network": network,
-            "judge": judge,
+            "network": self.network_run(),
+            "judge": self.judge_run(),
             "shares": self._shares_address("auxiliary", "attacker_validation", "judge", "victims"),
             "defence": [_jsonable(asdict(p)) for p in e.defence],
             "code": _code(e.attack, *e.defence),

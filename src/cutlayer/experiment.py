@@ -31,7 +31,7 @@ from .judge import read
 from .metrics import accuracy
 from .overhear import overhear
 from .parts import resolve
-from .record import Record, Store, address
+from .record import Record, Store
 from .streams import stream
 from .threat import View, build_view, threat_model
 from .trained import (
@@ -60,8 +60,7 @@ def run_attack(
     e = assembly.experiment
     trained = run_training(assembly, store, every=every, on_progress=on_progress)
     judge, judged_by = trained_judge(assembly, store, on_progress)
-    identity = assembly.attack_identity(trained.id, judged_by["id"])
-    run = f"attack-{address(identity)}"
+    run = assembly.attack_run()
     if run in store:
         return store.record(run)
 
@@ -96,7 +95,7 @@ def run_attack(
         id=run,
         kind="attack",
         name=name_of(e),
-        config={**identity, "experiment": assembly.plain()},
+        config={**assembly.attack_identity(), "experiment": assembly.plain()},
         data=assembly.described_data() | {"message_shape": list(network.message_shape)},
         training=trained.training,
         victim=trained.id,

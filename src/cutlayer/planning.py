@@ -12,7 +12,7 @@ import torch
 from .assembly import Assembly
 from .experiment import view_of
 from .parts import resolve
-from .record import Store, address
+from .record import Store
 from .trained import as_built
 from .training import Plan, steps_per_epoch
 from .wire import At
@@ -40,14 +40,14 @@ def estimate(assembly: Assembly, store: Store, *, attack: bool) -> tuple[list[Co
     """Each stage's cost, and the peak memory in bytes; trains a few steps on throw-away copies."""
     costs = [_training(assembly, store)]
     if attack:
-        costs.append(_attack(assembly))
+        costs.append(_attack(assembly, store))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return costs, peak * (1 if sys.platform == "darwin" else 1024)
 
 
 def _training(assembly: Assembly, store: Store) -> Cost:
     e = assembly.experiment
-    run = f"train-{address(assembly.network_identity())}"
+    run = assembly.network_run()
     segments = assembly.segments()
     size = sum(p.numel() * p.element_size() for s in segments for p in s.parameters())
     if run in store:
@@ -67,8 +67,10 @@ def _training(assembly: Assembly, store: Store) -> Cost:
     return Cost("train", run, steps, seconds, 2 * message * samples, 7 * size, note)
 
 
-def _attack(assembly: Assembly) -> Cost:
-    e = assembly.experiment
+def _attack(assembly: Assembly, store: Store) -> Cost:
+    e, run = assembly.experiment, assembly.attack_run()
+    if run in store:
+        return Cost("attack", run, 0, 0.0, note=f"already in the store as {run}")
     epochs = int(e.attack.args.get("epochs", 1))
     batch = int(e.attack.args.get("batch_size", 32))
     short = dict(e.attack.args) | ({"epochs": 1} if "epochs" in e.attack.args else {})
@@ -82,7 +84,7 @@ def _attack(assembly: Assembly) -> Cost:
     steps = epochs * -(-len(assembly.shares.auxiliary) // batch)
     return Cost(
         "attack",
-        str(assembly.plain()),
+        run,
         steps,
         total,
         note="at most; grading and the judge come on top",

@@ -15,7 +15,7 @@ from .evaluation import utility_of
 from .judge import judge_network, train_judge
 from .metrics import accuracy
 from .parties import Owner
-from .record import Record, Scores, Store, address
+from .record import Record, Scores, Store
 from .streams import stream
 from .training import Checkpoints, Plan, Progress, steps_per_epoch, train
 from .wire import FarSide
@@ -56,8 +56,7 @@ def run_training(
         ConfigError, ValueError: the experiment cannot be built.
         OSError: the store cannot be written.
     """
-    identity = assembly.network_identity()
-    run = f"train-{address(identity)}"
+    run = assembly.network_run()
     if run in store:
         return store.record(run)
     e, started = assembly.experiment, time.perf_counter()
@@ -88,7 +87,7 @@ def run_training(
         id=run,
         kind="train",
         name=name_of(trained.experiment),
-        config={**identity, "experiment": trained.plain()},
+        config={**assembly.network_identity(), "experiment": trained.plain()},
         data=assembly.described_data(),
         training={"steps": progress.done, "epochs": progress.history},
         utility=utility,
@@ -147,10 +146,9 @@ def trained_judge(
     assembly: Assembly, store: Store, on_progress: OnProgress = silent
 ) -> tuple[nn.Module | None, dict[str, Any]]:
     """The judge for this data and facts about it; ``None`` where its share is empty."""
-    if not len(assembly.shares.judge):
-        return None, {"id": "none"}
-    identity = assembly.judge_identity()
-    run, shape = f"judge-{address(identity)}", assembly.dataset.shape
+    run, shape = assembly.judge_run(), assembly.dataset.shape
+    if run == "none":
+        return None, {"id": run}
     facts = {"id": run, "trained_on": len(assembly.shares.judge)}
     if run in store:
         network = judge_network(shape, assembly.classes).to(assembly.device).eval()
@@ -163,7 +161,7 @@ def trained_judge(
         id=run,
         kind="judge",
         name=f"judge of {assembly.dataset.name}",
-        config=identity,
+        config=assembly.judge_identity(),
         data=assembly.described_data(),
         seconds={"train": time.perf_counter() - started},
         environment=environment(),
