@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cutlayer.assembly import defences_in_words, name_of, plain
 from cutlayer.config import Experiment, parse, read_yaml
+from cutlayer.described import defences_in_words, name_of, plain
 from cutlayer.errors import ConfigError
 from cutlayer.parts import Part, canonical
 

@@ -4,7 +4,6 @@ import copy
 import hashlib
 import inspect
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -14,48 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .config import FIELDS, Experiment, parse
+from .config import Experiment, parse
 from .data import Dataset, Shares, from_torch, share_out
 from .defences import Chain, Defence, Defended
+from .described import jsonable, name_of, plain, without_folders
 from .errors import ConfigError, said
 from .models import DEFAULT_CUT
 from .parties import Owner, Relay, Server, check_weights, optimiser
-from .parts import Part, canonical, resolve
+from .parts import Part, resolve
 from .record import address
 from .split import cut
 from .streams import stream
 from .tensor_file import load_tensors
 from .wire import FarSide
-
-
-def plain(experiment: Experiment) -> dict[str, Any]:
-    """The fields as JSON values; folders of this machine, its own affair, are left out."""
-    values: dict[str, Any] = {}
-    for name in FIELDS:
-        value = getattr(experiment, name)
-        if isinstance(value, Part):
-            value = asdict(value)
-        elif isinstance(value, tuple):
-            value = [asdict(v) if isinstance(v, Part) else v for v in value]
-        values[name] = _without_folders(_jsonable(value))
-    return values | {"data_root": None}
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _jsonable(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _without_folders(value: Any) -> Any:
-    """File names instead of paths: a record may be published."""
-    if isinstance(value, dict):
-        return {_without_folders(k): _without_folders(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_without_folders(v) for v in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def load_data(experiment: Experiment) -> Dataset:
@@ -285,10 +255,10 @@ class Assembly:
             "data": self.dataset.checksum,
             "shares": self._shares_address("owners", "validation"),
             "schedule": e.schedule if e.owners > 1 else "hand-over",
-            "model": _jsonable(asdict(e.model)),
+            "model": jsonable(asdict(e.model)),
             "cut": self.cut_after,
             "weights": _checksum(Path(e.weights)) if e.weights else None,
-            "defence": [_jsonable(asdict(p)) for p in self.defences_in_training],
+            "defence": [jsonable(asdict(p)) for p in self.defences_in_training],
             "epochs": e.passes,
             "batch_size": learning[0],
             "optimiser": learning[1],
@@ -318,10 +288,10 @@ class Assembly:
             "network": self.network_run(),
             "judge": self.judge_run(),
             "shares": self._shares_address("auxiliary", "attacker_validation", "judge", "victims"),
-            "defence": [_jsonable(asdict(p)) for p in e.defence],
+            "defence": [jsonable(asdict(p)) for p in e.defence],
             "code": _code(e.attack, *e.defence),
             "threat": e.threat,
-            "attack": _jsonable(asdict(e.attack)),
+            "attack": jsonable(asdict(e.attack)),
             "repeats": e.repeats,
             "victims": len(self.victims),
             "seed": e.seed,
@@ -355,33 +325,10 @@ class Assembly:
             "shape": list(self.dataset.shape),
             "classes": list(self.dataset.classes),
             "samples": len(self.dataset),
-            "source": _without_folders(_jsonable(dict(self.dataset.source))),
+            "source": without_folders(jsonable(dict(self.dataset.source))),
             "scaling": None if bounds is None else [t.tolist() for t in bounds],
             "shares": {n: {"count": counts[n], "ranges": r} for n, r in where.items()},
         }
-
-
-def defences_in_words(experiment: Experiment) -> tuple[str, ...]:
-    """Each defence as a person would type it, defaults left out."""
-    return tuple(str(without_defaults("defence", p)) for p in experiment.defence)
-
-
-def without_defaults(field_name: str, part: Part) -> Part:
-    """A canonical part with only the arguments that differ from their defaults."""
-    required = {
-        k
-        for k, p in inspect.signature(resolve(field_name, part.kind)).parameters.items()
-        if p.default is p.empty
-    }
-    bare = {k: v for k, v in part.args.items() if k in required}
-    usual = canonical(field_name, Part(part.kind, bare)).args
-    kept = {k: v for k, v in part.args.items() if k in required or v != usual[k]}
-    return Part(part.kind, kept)
-
-
-def name_of(experiment: Experiment) -> str:
-    """A short label for tables."""
-    return " + ".join(defences_in_words(experiment)) or "undefended"
 
 
 def _built(part: Part) -> Defence:

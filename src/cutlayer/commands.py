@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from . import report as reports
-from .assembly import Assembly, load_data, name_of
+from .assembly import Assembly, load_data
 from .config import Experiment, parse, settings
 from .console import attack_all, shown
+from .described import name_of
 from .errors import ConfigError
 from .experiment import run_training, samples_of, with_reference
 from .parts import GIVEN, registry
@@ -203,6 +204,7 @@ def report(arguments: argparse.Namespace) -> int:
     store = Store(arguments.store)
     records = [store.record(run) for run in arguments.runs] or list(store)
     attacks = [r for r in records if r.kind == "attack"]
+    attacks.sort(key=lambda r: bool(r.defence.get("parts")))  # undefended first
     if not attacks:
         raise ConfigError(
             f"report: at least one attack run wanted: got {len(records)} runs and none of them in "

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from . import report as reports
-from .assembly import Assembly, name_of
+from .assembly import Assembly
+from .described import name_of
 from .experiment import run_attack, samples_of
 from .record import Record, Store
 from .trained import OnProgress

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .assembly import Assembly, defences_in_words, name_of
+from .assembly import Assembly
 from .attacks import FLOORS, Reconstruction
 from .checks import of_run
 from .defences import ClipNorm
+from .described import defences_in_words, name_of
 from .evaluation import (
     DEPENDENCE_SAMPLES,
     Reader,

@@ -49,7 +49,7 @@ def compiled(
     graph.output(fetch(result))
     code = graph.python_code("self")
     scope = dict(code.globals)
-    exec(code.src, scope)
+    exec(code.src, scope)  # why: torch.fx's own source for a graph traced here, never from a file
     return scope["forward"], targets
 
 

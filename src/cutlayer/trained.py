@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .assembly import Assembly, name_of
+from .assembly import Assembly
 from .defences import Defended, in_phase
+from .described import name_of
 from .evaluation import utility_of
 from .judge import judge_network, train_judge
 from .metrics import accuracy
