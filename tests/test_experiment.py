@@ -204,6 +204,26 @@ def test_what_a_defence_learned_in_training_is_served(tmp_path: Path) -> None:
         assembly(defence="test_experiment:Both")
 
 
+class Served(Gain):
+    """Acts while serving only, so that it belongs to no trained network."""
+
+    active = "serve"
+
+
+class Broken(Served):
+    """Fails when it is used, not when it is made."""
+
+    def forward(self, t: torch.Tensor, *, x: torch.Tensor | None = None) -> torch.Tensor:
+        raise RuntimeError("not finished")
+
+
+def test_a_defence_that_only_serves_is_tried_first_and_trains_nothing_anew(tmp_path: Path) -> None:
+    assert assembly(defence="test_experiment:Served").network_run == assembly().network_run
+    with pytest.raises(ConfigError, match="Broken: RuntimeError: not finished"):
+        run_training(assembly(defence="test_experiment:Broken"), Store(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_network_that_does_not_end_in_classes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="one output for each of 10 classes wanted"):
         run_training(assembly(model="test_experiment:narrow", cut="0"), Store(tmp_path))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .config import Experiment, parse
 from .data import Dataset, Shares, from_torch, share_out
-from .defences import Chain, Defence, Defended
+from .defences import PHASES, Chain, Defence, Defended, in_phase
 from .described import jsonable, name_of, plain, without_folders
 from .errors import ConfigError, said
 from .models import DEFAULT_CUT
@@ -222,27 +222,30 @@ class Assembly:
         for number, index in enumerate(self.shares.owners):
             defended = Defended(copy.deepcopy(segments[0]), copy.deepcopy(chain))
             owners.append(Owner(number, defended, own(defended), self.take(index), root=e.seed))
-        self.try_out(owners[0].defended)
+        self.try_out(Defended(segments[0], self.defence()))
         return owners, far
 
     @torch.no_grad()
     def try_out(self, defended: Defended) -> None:
-        """Send two samples, so that a defence that cannot work fails before anything is trained.
+        """Send two samples in each phase: what cannot work fails before anything is trained.
 
         Raises:
             ConfigError: it raises something, or changes the shape of a message.
         """
         x, _ = self.take(self.shares.owners[0][:2])
         try:
-            with stream(self.experiment.seed, "try"):
-                z, sent = defended.eval().emit(x)
+            emissions = []
+            for phase in PHASES:
+                with stream(self.experiment.seed, "try"), in_phase(defended.defence, phase):
+                    emissions.append(defended.eval().emit(x))
         except Exception as error:  # whatever a user's own code may raise
             raise ConfigError(f"defence {name_of(self.experiment)}: {said(error)}") from error
-        if sent.shape != z.shape:
-            raise ConfigError(
-                f"defence {name_of(self.experiment)}: messages of shape {tuple(z.shape)} wanted "
-                f"as they came: got {tuple(sent.shape)}"
-            )
+        for z, sent in emissions:
+            if sent.shape != z.shape:
+                raise ConfigError(
+                    f"defence {name_of(self.experiment)}: messages of shape {tuple(z.shape)} "
+                    f"wanted as they came: got {tuple(sent.shape)}"
+                )
 
     def network_identity(self) -> dict[str, Any]:
         """Everything that determines the trained network, and nothing else."""
@@ -251,7 +254,7 @@ class Assembly:
         return {
             "cutlayer": version("cutlayer"),
             "classes": self.classes,
-            "code": _code(e.model, *e.defence),
+            "code": _code(e.model, *self.defences_in_training),
             "data": self.dataset.checksum,
             "shares": self._shares_address("owners", "validation"),
             "schedule": e.schedule if e.owners > 1 else "hand-over",
@@ -267,16 +270,19 @@ class Assembly:
             "machine": machine(torch.get_num_threads(), self.device),
         }
 
+    @cached_property
     def network_run(self) -> str:
         """The id of the run that trains the network."""
         return f"train-{address(self.network_identity())}"
 
+    @cached_property
     def judge_run(self) -> str:
         """The id of the run that trains the judge; "none" where its share is empty."""
         if not len(self.shares.judge):
             return "none"
         return f"judge-{address(self.judge_identity())}"
 
+    @cached_property
     def attack_run(self) -> str:
         """The id of the attack's run."""
         return f"attack-{address(self.attack_identity())}"
@@ -285,8 +291,8 @@ class Assembly:
         """Everything that determines the outcome of the attack."""
         e = self.experiment
         return {
-            "network": self.network_run(),
-            "judge": self.judge_run(),
+            "network": self.network_run,
+            "judge": self.judge_run,
             "shares": self._shares_address("auxiliary", "attacker_validation", "judge", "victims"),
             "defence": [jsonable(asdict(p)) for p in e.defence],
             "code": _code(e.attack, *e.defence),

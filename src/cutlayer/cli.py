@@ -67,7 +67,7 @@ def build_parser() -> Parser:
         return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
 
     demo = add("demo", "Steal handwritten digits from a split network, and see what helps.")
-    _store(demo, "runs")
+    _store(demo)
     demo.add_argument(
         "--out", type=Path, default=Path("report"), metavar="DIR", help="where the report goes"
     )
@@ -99,7 +99,7 @@ def build_parser() -> Parser:
         "--out", type=Path, default=Path("report"), metavar="DIR", help="where the report goes"
     )
     report.add_argument("--title", default="cutlayer report", help="heading of the page")
-    _store(report, "runs")
+    _store(report)
 
     convert = add("convert", "Turn a .pt file of weights into safetensors; only tensors are read.")
     convert.add_argument("file", type=Path, metavar="FILE", help="written by torch.save")
@@ -122,7 +122,7 @@ def build_parser() -> Parser:
             action.add_argument(argument, metavar="RUN", nargs=many, help="id or its beginning")
         if name == "export":
             action.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to")
-        _store(action, "runs")
+        _store(action)
     return parser
 
 
@@ -137,9 +137,9 @@ def _text(field: str) -> str:
     return str(FIELDS[field].metadata["help"])
 
 
-def _store(parser: argparse.ArgumentParser, default: str) -> None:
+def _store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--store", type=Path, default=Path(default), metavar="DIR", help="folder of the runs"
+        "--store", type=Path, default=Path("runs"), metavar="DIR", help="folder of the runs"
     )
 
 
@@ -165,7 +165,7 @@ def _run_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint-every", type=_count, default=500, metavar="N", help="steps (default: 500)"
     )
-    _store(parser, "runs")
+    _store(parser)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,10 +13,10 @@ from rich.table import Table
 from . import report as reports
 from .assembly import Assembly, load_data
 from .config import Experiment, parse, settings
-from .console import attack_all, shown
+from .console import attack_all, shown, write_report
 from .described import name_of
 from .errors import ConfigError
-from .experiment import run_training, samples_of, with_reference
+from .experiment import run_training, with_reference
 from .parts import GIVEN, registry
 from .planning import estimate
 from .record import Store, store_at, to_json
@@ -210,10 +210,7 @@ def report(arguments: argparse.Namespace) -> int:
             f"report: at least one attack run wanted: got {len(records)} runs and none of them in "
             f"{arguments.store}; make one with 'cutlayer attack'"
         )
-    networks = [store.record(v) for v in sorted({r.victim for r in attacks if r.victim})]
-    page = reports.write(
-        [*networks, *attacks], samples_of(store, attacks), arguments.out, title=arguments.title
-    )
+    page = write_report(store, attacks, arguments.out, title=arguments.title)
     print(f"report: {page}")
     return 0
 

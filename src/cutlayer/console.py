@@ -1,7 +1,8 @@
 """Runs in front of a person: progress bars, and what is finished when they press Ctrl-C."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -41,6 +42,12 @@ def shown(console: Console) -> Iterator[Callable[[str], OnProgress]]:
         yield start
 
 
+def write_report(store: Store, attacks: Sequence[Record], folder: Path, **more: Any) -> Path:
+    """The report about attack runs and the networks behind them; where its page is."""
+    networks = [store.record(v) for v in sorted({r.victim for r in attacks if r.victim})]
+    return reports.write([*networks, *attacks], samples_of(store, attacks), folder, **more)
+
+
 def attack_all(several: list[Assembly], store: Store, *, every: int = 500) -> list[Record]:
     """Attack several configurations; Ctrl-C keeps what is finished."""
     records: list[Record] = []
@@ -51,9 +58,7 @@ def attack_all(several: list[Assembly], store: Store, *, every: int = 500) -> li
                 records.append(run_attack(assembly, store, every=every, on_progress=start(name)))
     except KeyboardInterrupt:
         if records:
-            where = reports.write(
-                records, samples_of(store, records), store.root / "partial-report", partial=True
-            )
+            where = write_report(store, records, store.root / "partial-report", partial=True)
             print(f"stopped after {len(records)} of {len(several)}; partial report: {where}")
         raise
     return records

@@ -8,8 +8,7 @@ from rich.console import Console
 from . import report as reports
 from .assembly import Assembly
 from .config import Experiment, parse
-from .console import attack_all
-from .experiment import samples_of
+from .console import attack_all, write_report
 from .record import store_at
 
 # Three networks are trained: undefended, NoPeek, NoPeek with noise. Noise that acts only while
@@ -41,13 +40,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     assembly = Assembly.of(first)
     several = [assembly, *(assembly.variant(defence=e.defence) for e in others)]
     records = attack_all(several, store)
-    networks = [store.record(v) for v in sorted({r.victim for r in records if r.victim})]
-    page = reports.write(
-        [*networks, *records],
-        samples_of(store, records),
-        arguments.out,
-        title="cutlayer demo: stolen digits",
-    )
+    page = write_report(store, records, arguments.out, title="cutlayer demo: stolen digits")
     Console().print(reports.terminal_table(records))
     print(f"{time.perf_counter() - started:.0f} s; open the report: {page.resolve()}")
     return 0

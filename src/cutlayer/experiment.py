@@ -61,7 +61,7 @@ def run_attack(
     e = assembly.experiment
     trained = run_training(assembly, store, every=every, on_progress=on_progress)
     judge, judged_by = trained_judge(assembly, store, on_progress)
-    run = assembly.attack_run()
+    run = assembly.attack_run
     if run in store:
         return store.record(run)
 

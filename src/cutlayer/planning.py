@@ -14,7 +14,7 @@ from .experiment import view_of
 from .parts import resolve
 from .record import Store
 from .trained import as_built
-from .training import Plan, steps_per_epoch
+from .training import steps_per_epoch
 from .wire import At
 
 TRIAL_STEPS = 4
@@ -46,19 +46,17 @@ def estimate(assembly: Assembly, store: Store, *, attack: bool) -> tuple[list[Co
 
 
 def _training(assembly: Assembly, store: Store) -> Cost:
-    e = assembly.experiment
-    run = assembly.network_run()
+    e, run = assembly.experiment, assembly.network_run
+    if run in store:
+        return Cost("train", run, 0, 0.0, note=f"already in the store as {run}")
     segments = assembly.segments()
     size = sum(p.numel() * p.element_size() for s in segments for p in s.parameters())
-    if run in store:
-        return Cost("train", run, 0, 0.0, 0, 0, f"already in the store as {run}")
     steps = e.passes * steps_per_epoch([len(i) for i in assembly.shares.owners], e.batch_size)
     owners, far = assembly.parties(segments)
     index = torch.arange(min(e.batch_size, len(owners[0].data[1])))
-    plan = Plan(session="trial", epochs=1, batch_size=e.batch_size)
 
     def step(i: int) -> None:
-        owners[0].step(index, far, at=At(plan.session, 0, 0, i))
+        owners[0].step(index, far, at=At("trial", 0, 0, i))
 
     seconds = _median(step) * steps
     message = torch.Size(assembly.message_shapes(segments)[0]).numel() * 4
@@ -68,7 +66,7 @@ def _training(assembly: Assembly, store: Store) -> Cost:
 
 
 def _attack(assembly: Assembly, store: Store) -> Cost:
-    e, run = assembly.experiment, assembly.attack_run()
+    e, run = assembly.experiment, assembly.attack_run
     if run in store:
         return Cost("attack", run, 0, 0.0, note=f"already in the store as {run}")
     epochs = int(e.attack.args.get("epochs", 1))

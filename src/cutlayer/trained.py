@@ -57,7 +57,7 @@ def run_training(
         ConfigError, ValueError: the experiment cannot be built.
         OSError: the store cannot be written.
     """
-    run = assembly.network_run()
+    run = assembly.network_run
     if run in store:
         return store.record(run)
     e, started = assembly.experiment, time.perf_counter()
@@ -147,7 +147,7 @@ def trained_judge(
     assembly: Assembly, store: Store, on_progress: OnProgress = silent
 ) -> tuple[nn.Module | None, dict[str, Any]]:
     """The judge for this data and facts about it; ``None`` where its share is empty."""
-    run, shape = assembly.judge_run(), assembly.dataset.shape
+    run, shape = assembly.judge_run, assembly.dataset.shape
     if run == "none":
         return None, {"id": run}
     facts = {"id": run, "trained_on": len(assembly.shares.judge)}

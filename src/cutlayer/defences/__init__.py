@@ -1,6 +1,6 @@
 """What a party does before it sends. One file per idea."""
 
-from .base import Active, Defence, Phase, Site, in_phase
+from .base import PHASES, Active, Defence, Phase, Site, in_phase
 from .chain import Chain, Defended, Emission
 from .clip import ClipNorm
 from .dropout import Dropout
@@ -19,6 +19,7 @@ DEFENCES: dict[str, type[Defence]] = {
 
 __all__ = [
     "DEFENCES",
+    "PHASES",
     "Active",
     "Chain",
     "ClipNorm",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 Site = Literal["input", "cut", "output"]
 Phase = Literal["train", "serve"]
 Active = Literal["train", "serve", "both"]
+PHASES: tuple[Phase, ...] = ("train", "serve")
 
 
 class Defence(nn.Module):
