@@ -10,6 +10,7 @@ from .arrays import load_arrays
 from .cifar import load_cifar10
 from .dataset import Dataset
 from .digits import load_digits
+from .femnist import load_femnist_digits
 from .idx import load_emnist_letters, load_fashion_mnist, load_kmnist, load_mnist
 from .images import load_images
 from .shares import Shares, share_out
@@ -21,6 +22,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "fashion-mnist": load_fashion_mnist,
     "emnist-letters": load_emnist_letters,
     "kmnist": load_kmnist,
+    "femnist-digits": load_femnist_digits,
     "cifar10": load_cifar10,
     "images": load_images,
     "arrays": load_arrays,
