@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from scipy import stats
+from torch import Tensor, nn
 
 from cutlayer.defences import (
     DEFENCES,
@@ -14,6 +15,7 @@ from cutlayer.defences import (
     Defended,
     Dropout,
     Gaussian,
+    Kept,
     Laplace,
     Noise,
     NoPeek,
@@ -181,3 +183,39 @@ def test_input_noise_goes_in_front_of_the_segment() -> None:
 def test_what_is_refused_and_how(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]
+
+
+def test_what_the_segment_made_is_kept_until_the_input_changes() -> None:
+    calls = []
+
+    class Segment(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            calls.append(len(x))
+            return 2 * x
+
+    side, kept = Defended(Segment(), Chain(Laplace(0.5))).eval(), Kept()
+    x = torch.rand(10, 3)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        first = [side.repeats(part, 2, kept=kept) for part in x.split(4)]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        again = [side.repeats(part, 2, kept=kept) for part in x.split(4)]
+        other = [side.repeats(part, 2, kept=kept) for part in x.split(4)]
+    assert calls == [4, 4, 2]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], other[0])  # the noise is drawn anew
+    x[0] += 1
+    changed = side.repeats(x[:4], 1, kept=kept)
+    assert calls == [4, 4, 2, 4]
+    assert (changed[0, 0] - 2 * x[0]).abs().max() < 20
+    assert (changed[0, 0] - 2 * x[0]).abs().mean() < 2
+    small = Kept(room=8)
+    assert torch.equal(small.of(x, lambda t: t + 1), x + 1)
+    assert not small._made
+
+
+def test_kept_is_not_used_where_the_input_is_perturbed() -> None:
+    side, kept = Defended(nn.Identity(), Chain(Laplace(1.0, site="input"))).eval(), Kept()
+    x = torch.zeros(5, 2)
+    assert not torch.equal(side.repeats(x, 1, kept=kept), side.repeats(x, 1, kept=kept))

@@ -221,7 +221,7 @@ def test_a_defence_that_only_serves_is_tried_first_and_trains_nothing_anew(tmp_p
     assert assembly(defence="test_experiment:Served").network_run == assembly().network_run
     with pytest.raises(ConfigError, match="Broken: RuntimeError: not finished"):
         run_training(assembly(defence="test_experiment:Broken"), Store(tmp_path))
-    assert not list(tmp_path.iterdir())
+    assert not [p for p in tmp_path.iterdir() if not p.name.startswith(".")]
 
 
 def test_a_network_that_does_not_end_in_classes_is_refused(tmp_path: Path) -> None:

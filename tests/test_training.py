@@ -115,7 +115,7 @@ def run(
             raise RuntimeError("killed")
 
     holder, progress = train(
-        plan, everyone, side, checkpoints=keep, on_step=on_step, validate=lambda o: 0.5
+        plan, everyone, side, checkpoints=keep, on_step=on_step, validate=lambda o, h: 0.5
     )
     assert len(progress.history) == 3
     assert progress.history[0].keys() == {"loss", "validation_accuracy"}

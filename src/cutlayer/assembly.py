@@ -21,20 +21,23 @@ from .errors import ConfigError, said
 from .models import DEFAULT_CUT
 from .parties import Owner, Relay, Server, check_weights, optimiser
 from .parts import Part, resolve
+from .precision import laid_out
 from .record import address
 from .split import cut
-from .streams import stream
+from .streams import generator, stream
 from .tensor_file import load_tensors
 from .wire import FarSide
 
+ATTACK_ONLY = ("threat", "attack", "auxiliary", "auxiliary_samples", "repeats", "victims")
 
-def load_data(experiment: Experiment) -> Dataset:
-    """Read the data set an experiment names.
+
+def load_data(experiment: Experiment, part: Part | None = None) -> Dataset:
+    """Read the data set an experiment names, or another one with the same settings.
 
     Raises:
         ConfigError: it cannot be found or read.
     """
-    part = experiment.data
+    part = part or experiment.data
     target = resolve("data", part.kind)
     given: dict[str, Any] = {}
     if experiment.data_root and "root" in inspect.signature(target).parameters:
@@ -87,6 +90,8 @@ class Assembly:
             )
         except ValueError as e:
             raise ConfigError(f"shares: {e}") from e
+        if experiment.keep == "best" and not len(shares.validation):
+            raise ConfigError("keep: best is by accuracy on validation: that share is empty")
         if experiment.victims > len(shares.victims):
             raise ConfigError(
                 f"victims: at most {len(shares.victims)} wanted, the size of that share: "
@@ -113,6 +118,74 @@ class Assembly:
         return self.shares.victims[: self.experiment.victims or None]
 
     @cached_property
+    def foreign(self) -> Dataset | None:
+        """The other data set that the attacker's samples come from, if the experiment names one.
+
+        Raises:
+            ConfigError: it cannot be read, or its samples have another shape.
+        """
+        part = self.experiment.auxiliary
+        if part is None:
+            return None
+        found = load_data(self.experiment, part)
+        if found.bounds is None:
+            x = found.x.float()
+            found = found.with_bounds(x.amin(), x.amax())
+        if found.shape != self.dataset.shape:
+            raise ConfigError(
+                f"auxiliary {part.kind}: samples of shape {self.dataset.shape} wanted, as those "
+                f"that are attacked: got {found.shape}"
+            )
+        return found
+
+    @property
+    def an_owner_attacks(self) -> bool:
+        """Whether the adversary is one of several owners, with training data of its own."""
+        return self.experiment.threat == "owner-alone" and len(self.shares.owners) > 1
+
+    @property
+    def attackers_source(self) -> str:
+        """Where the attacker's samples come from, in words."""
+        if self.foreign is not None:
+            return self.foreign.name
+        return f"{self.dataset.name}, owner 0" if self.an_owner_attacks else self.dataset.name
+
+    def attackers_own(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The attacker's samples and labels: to learn from, and to stop and choose by.
+
+        Of several owners one who attacks alone, owner 0, has its own training data. From another
+        data set they come in a drawn order, as many as the shares have, or in their proportion
+        where it has fewer. With ``auxiliary_samples`` the first so many, and a fifth as many to
+        stop by.
+        """
+        learn, stop = self.shares.auxiliary, self.shares.attacker_validation
+        source = self.foreign
+        if source is None and self.an_owner_attacks:
+            own = self.shares.owners[0]
+            n = min(len(learn), len(own) * 5 // 6)
+            learn, stop = own[:n], own[n : n + len(stop)]
+        if source is not None:
+            rng = generator(self.experiment.seed, "auxiliary")
+            order = torch.randperm(len(source), generator=rng)
+            scale = min(1.0, len(source) / (len(learn) + len(stop)))
+            n, m = int(scale * len(learn)), int(scale * len(stop))
+            learn, stop = order[:n], order[n : n + m]
+        if count := self.experiment.auxiliary_samples:
+            if count > len(learn):
+                raise ConfigError(
+                    f"auxiliary_samples: at most {len(learn)} wanted, what the attacker has: "
+                    f"got {count}"
+                )
+            learn, stop = learn[:count], stop[: max(1, count // 5)]
+        if source is None:
+            return self.take(learn), self.take(stop)
+        (x, y), (x_stop, y_stop) = source.take(learn), source.take(stop)
+        return (
+            (x.to(self.device), y.to(self.device)),
+            (x_stop.to(self.device), y_stop.to(self.device)),
+        )
+
+    @cached_property
     def cut_after(self) -> list[str]:
         """The layers to cut after.
 
@@ -134,7 +207,8 @@ class Assembly:
         model = self.bare_model(e, self.dataset.shape, self.classes)
         example, _ = self.dataset.take(self.shares.owners[0][:2])
         try:
-            return [s.to(self.device) for s in cut(model, self.cut_after, example)]
+            segments = cut(model, self.cut_after, example)
+            return [laid_out(s.to(self.device)) for s in segments]
         except (ValueError, RuntimeError) as error:
             raise ConfigError(f"model {e.model.kind}: {error}") from error
 
@@ -186,7 +260,7 @@ class Assembly:
         usual = parse({})
         return self.variant(
             defence=self.defences_in_training,
-            **{k: getattr(usual, k) for k in ("threat", "attack", "repeats", "victims")},
+            **{k: getattr(usual, k) for k in ATTACK_ONLY},
         )
 
     @torch.no_grad()
@@ -214,13 +288,16 @@ class Assembly:
         def own(module: nn.Module) -> torch.optim.Optimizer | None:
             return optimiser(e.optimiser, module, e.learning_rate)
 
-        far: FarSide = Server(segments[-1], own(segments[-1]), root=e.seed, shape=shapes[-1])
+        last, common = segments[-1], dict[str, Any](root=e.seed, precision=e.precision)
+        far: FarSide = Server(last, own(last), shape=shapes[-1], **common)
         for i in range(len(segments) - 2, 0, -1):
             middle = segments[i]
-            far = Relay(f"relay{i}", middle, own(middle), far, root=e.seed, shape=shapes[i - 1])
+            far = Relay(f"relay{i}", middle, own(middle), far, shape=shapes[i - 1], **common)
         owners, chain = [], self.defence(training_only=True)
         for number, index in enumerate(self.shares.owners):
-            defended = Defended(copy.deepcopy(segments[0]), copy.deepcopy(chain))
+            defended = Defended(
+                copy.deepcopy(segments[0]), copy.deepcopy(chain), precision=e.precision
+            )
             owners.append(Owner(number, defended, own(defended), self.take(index), root=e.seed))
         self.try_out(Defended(segments[0], self.defence()))
         return owners, far
@@ -250,7 +327,7 @@ class Assembly:
     def network_identity(self) -> dict[str, Any]:
         """Everything that determines the trained network, and nothing else."""
         e = self.experiment
-        learning = (e.batch_size, e.optimiser, e.learning_rate) if e.passes else (None, None, None)
+        learns = ("batch_size", "optimiser", "learning_rate", "order", "keep", "precision")
         return {
             "cutlayer": version("cutlayer"),
             "classes": self.classes,
@@ -261,11 +338,9 @@ class Assembly:
             "model": jsonable(asdict(e.model)),
             "cut": self.cut_after,
             "weights": _checksum(Path(e.weights)) if e.weights else None,
-            "defence": [jsonable(asdict(p)) for p in self.defences_in_training],
+            "defence": [_in_training(p) for p in self.defences_in_training],
             "epochs": e.passes,
-            "batch_size": learning[0],
-            "optimiser": learning[1],
-            "learning_rate": learning[2],
+            **{name: getattr(e, name) if e.passes else None for name in learns},
             "seed": e.seed,
             "machine": machine(torch.get_num_threads(), self.device),
         }
@@ -298,6 +373,8 @@ class Assembly:
             "code": _code(e.attack, *e.defence),
             "threat": e.threat,
             "attack": jsonable(asdict(e.attack)),
+            "auxiliary": self.foreign.checksum if self.foreign else None,
+            "auxiliary_samples": e.auxiliary_samples,
             "repeats": e.repeats,
             "victims": len(self.victims),
             "seed": e.seed,
@@ -335,6 +412,13 @@ class Assembly:
             "scaling": None if bounds is None else [t.tolist() for t in bounds],
             "shares": {n: {"count": counts[n], "ranges": r} for n, r in where.items()},
         }
+
+
+def _in_training(part: Part) -> dict[str, Any]:
+    """A defence that acts in training, as JSON; whether it also serves trains nothing else."""
+    args = {k: "both" if k == "active" else v for k, v in part.args.items()}
+    plain: dict[str, Any] = jsonable(asdict(Part(part.kind, args)))
+    return plain
 
 
 def _built(part: Part) -> Defence:

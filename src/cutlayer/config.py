@@ -71,6 +71,20 @@ class Experiment:
         default="adam", metadata=_help("each party's own", choices=("adam", "sgd"))
     )
     learning_rate: float = field(default=1e-3, metadata=_help("of both optimisers", above=0))
+    order: Literal["shuffled", "stored"] = field(
+        default="shuffled",
+        metadata=_help("of the samples in an epoch", choices=("shuffled", "stored")),
+    )
+    keep: Literal["last", "best"] = field(
+        default="last",
+        metadata=_help("the network after which epoch; best: by accuracy on validation")
+        | {"choices": ("last", "best")},
+    )
+    precision: Literal["float32", "bfloat16"] = field(
+        default="float32",
+        metadata=_help("of the segments' arithmetic in training; served in float32")
+        | {"choices": ("float32", "bfloat16")},
+    )
     threat: str = field(
         default="server-and-owner",
         metadata=_help("who attacks, and with what; 'help' lists them", metavar="NAME"),
@@ -80,6 +94,15 @@ class Experiment:
         metadata=_help(
             "how messages are turned back into inputs; 'help' lists them", metavar="NAME"
         ),
+    )
+    auxiliary: Part | None = field(
+        default=None,
+        metadata=_help(
+            "another data set that the attacker's own samples come from", metavar="NAME"
+        ),
+    )
+    auxiliary_samples: int = field(
+        default=0, metadata=_help("how many of them the attacker has; 0: all", least=0)
     )
     repeats: int = field(
         default=1, metadata=_help("messages overheard of each victim's input", least=1)
@@ -131,6 +154,8 @@ def _field(key: str, value: Any) -> Any:
     if key == "defence":
         many = value if isinstance(value, list | tuple) else [value]
         return tuple(_collect(constructed, [Part.parse(v) for v in many]))
+    if key == "auxiliary":
+        return None if value is None else canonical("data", Part.parse(value))
     if key in PARTS:
         part = canonical(key, Part.parse(value))
         return constructed(part, key) if key == "attack" else part
@@ -206,6 +231,8 @@ def _cross_checks(e: Experiment) -> list[str]:
             f"attack {e.attack.kind} needs {what!r}, which "
             f"threat model {e.threat!r} withholds; granted by {', '.join(granting)}"
         )
+    if e.keep == "best" and not e.passes:
+        found.append("keep: best of no epochs: at least 1 epoch wanted, got 0")
     if e.passes == 0 and e.weights is None:
         found.append("epochs: at least 1 wanted, got 0; or give --weights FILE")
     return found

@@ -6,7 +6,7 @@ data -> owner's segment -> defences -> wire -> server's segment -> prediction
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from .assembly import Assembly
 from .attacks import FLOORS, Reconstruction
 from .checks import of_run
-from .defences import ClipNorm
+from .defences import ClipNorm, Kept
 from .described import defences_in_words, name_of
 from .evaluation import (
     DEPENDENCE_SAMPLES,
@@ -45,30 +45,71 @@ from .trained import (
     trained_judge,
 )
 
-__all__ = ["Network", "load_network", "run_attack", "run_training", "samples_of", "with_reference"]
+__all__ = [
+    "Network",
+    "Outcome",
+    "carry_out",
+    "load_network",
+    "run_attack",
+    "run_training",
+    "samples_of",
+    "with_reference",
+]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An attack carried out: its record, and the victims beside what was made of them.
+
+    x, y: ``(N, ...)``, ``(N,)``. x_hat: ``(N, ...)``. values: ``(N,)`` by metric.
+    """
+
+    record: Record
+    x: Tensor
+    y: Tensor
+    x_hat: Tensor
+    values: dict[str, Tensor]
 
 
 def run_attack(
     assembly: Assembly, store: Store, *, every: int = 500, on_progress: OnProgress = silent
 ) -> Record:
-    """Attack the network of an experiment: train it if need be, overhear, reconstruct, grade.
+    """Attack the network of an experiment, or find it attacked already: train it if need be,
+    overhear, reconstruct, grade.
 
     Raises:
         ConfigError, ValueError: the experiment cannot be built, or the threat model withholds
             what the attack needs.
         OSError: the store cannot be written.
     """
-    e = assembly.experiment
-    trained = run_training(assembly, store, every=every, on_progress=on_progress)
-    judge, judged_by = trained_judge(assembly, store, on_progress)
-    run = assembly.attack_run
-    if run in store:
-        return store.record(run)
+    run_training(assembly, store, every=every, on_progress=on_progress)
+    if assembly.attack_run in store:
+        return store.record(assembly.attack_run)
+    found = carry_out(assembly, store, on_progress=on_progress)
+    samples = gallery(found.x, found.y, found.x_hat, found.values)
+    store.write(found.record, samples=samples, values=found.values)
+    return found.record
 
+
+def carry_out(
+    assembly: Assembly,
+    store: Store,
+    *,
+    fitted: Reconstruction | None = None,
+    on_progress: OnProgress = silent,
+) -> Outcome:
+    """``run_attack`` without looking for an earlier one, and without keeping it.
+
+    Args:
+        fitted: The experiment's attack as fitted before, where what it learned from was the same.
+    """
+    e = assembly.experiment
+    trained = run_training(assembly, store, on_progress=on_progress)
+    judge, judged_by = trained_judge(assembly, store, on_progress)
     started = time.perf_counter()
     network = load_network(assembly, store, trained.id)
     view = view_of(assembly, network)
-    attack = fitted_attack(assembly, view, on_progress)
+    attack = fitted or fitted_attack(assembly, view, on_progress)
     queries = view.counts["queries"]
     listeners = {"attack": attack, **fitted_floors(assembly, view, network)}
 
@@ -93,7 +134,7 @@ def run_attack(
     floors = {name: grade(truth, heard.x_hat[name])[0] for name in FLOORS}
     utility = utility_of(heard.logits, y)
     record = Record(
-        id=run,
+        id=assembly.attack_run,
         kind="attack",
         name=name_of(e),
         config={**assembly.attack_identity(), "experiment": assembly.plain()},
@@ -103,6 +144,7 @@ def run_attack(
         threat={
             **threat_model(e.threat).to_dict(),
             "auxiliary": len(view.auxiliary),
+            "auxiliary_from": assembly.attackers_source,
             "queries": queries,
             "repeats": e.repeats,
         },
@@ -133,18 +175,23 @@ def run_attack(
         seconds={"attack": time.perf_counter() - started},
         environment=environment(),
     )
-    store.write(record, samples=gallery(x, y, heard.x_hat["attack"], values), values=values)
-    return record
+    return Outcome(record, x, y, heard.x_hat["attack"], values)
 
 
 def view_of(assembly: Assembly, network: Network) -> View:
     """What the experiment's adversary may touch."""
     e = assembly.experiment
+    auxiliary, validation = assembly.attackers_own()
+    kept = Kept()
+
+    def send(x: Tensor, m: int) -> Tensor:
+        return network.defended.repeats(x, m, kept=kept)
+
     return build_view(
         threat_model(e.threat),
-        auxiliary=assembly.take(assembly.shares.auxiliary),
-        validation=assembly.take(assembly.shares.attacker_validation),
-        send=network.defended.repeats,
+        auxiliary=auxiliary,
+        validation=validation,
+        send=send,
         stochastic=network.defended.defence.is_stochastic(),
         owner_segment=network.defended.segment,
         far_segment=network.far_segment,
@@ -164,15 +211,18 @@ def fitted_attack(assembly: Assembly, view: View, on_progress: OnProgress) -> Re
 
 
 def fitted_floors(assembly: Assembly, view: View, network: Network) -> dict[str, Reconstruction]:
-    """Every floor. They are the evaluation's, not the adversary's: nothing is withheld."""
-    _, labels = assembly.take(assembly.shares.auxiliary)
+    """Every floor. They are the evaluation's, not the adversary's: nothing is withheld.
+
+    So they know the victims' own data set, also where the adversary has another.
+    """
+    samples, labels = assembly.take(assembly.shares.auxiliary)
     m = assembly.experiment.repeats
 
     @torch.no_grad()
     def query(x: Tensor) -> Tensor:
         return network.defended.repeats(x, m)
 
-    everything = replace(view, auxiliary_labels=labels, query=query)
+    everything = replace(view, auxiliary=samples, auxiliary_labels=labels, query=query)
     floors = {}
     for name, floor in FLOORS.items():
         with stream(assembly.experiment.seed, "floor", name):

@@ -15,15 +15,36 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def titcombe(input_shape: tuple[int, ...], classes: int, *, width: int = 500) -> nn.Sequential:
-    """The classifier of Titcombe et al. (2021), cut after Tanh; returns logits.
+class Normalise(nn.Module):
+    """``(x - mean) / deviation``, fixed numbers."""
 
-    The published code ends in a softmax in front of the cross-entropy (twice, then): left out.
+    def __init__(self, mean: float, deviation: float) -> None:
+        super().__init__()
+        self.mean, self.deviation = mean, deviation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.deviation
+
+
+def titcombe(
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    width: int = 500,
+    mean: float = 0.0,
+    deviation: float = 1.0,
+    softmax: bool = False,
+) -> nn.Sequential:
+    """The classifier of Titcombe et al. (2021), cut after Tanh; returns logits.
 
     Args:
         input_shape: ``(C, H, W)``, at least 6×6.
         classes: Number of logits.
         width: Elements of what is sent.
+        mean: Taken off the input before anything else; the published code has 0.1307.
+        deviation: By which it is then divided; the published code has 0.3081.
+        softmax: End in a softmax, as the published code does in front of its cross-entropy, which
+            then takes one of its own.
 
     Raises:
         ValueError: no images of that size.
@@ -32,7 +53,9 @@ def titcombe(input_shape: tuple[int, ...], classes: int, *, width: int = 500) ->
     """
     channels, height, width_in = _sized("titcombe", input_shape, rank=3, least=6, classes=classes)
     flat = 64 * ((height - 4) // 2) * ((width_in - 4) // 2)
+    scaled = (mean, deviation) != (0.0, 1.0)
     return _named(
+        **({"norm": Normalise(mean, deviation)} if scaled else {}),
         conv1=nn.Conv2d(channels, 32, 3),
         act1=nn.ReLU(),
         conv2=nn.Conv2d(32, 64, 3),
@@ -44,6 +67,7 @@ def titcombe(input_shape: tuple[int, ...], classes: int, *, width: int = 500) ->
         fc2=nn.Linear(width, 128),
         act4=nn.ReLU(),
         fc3=nn.Linear(128, classes),
+        **({"softmax": nn.Softmax(1)} if softmax else {}),
     )
 
 

@@ -10,6 +10,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 from .defences import Defended, in_phase
 from .errors import did_you_mean
+from .precision import Precision, run
 from .streams import stream
 from .tensor_file import load_tensors, save_tensors
 from .wire import At, FarSide, StepResult
@@ -124,6 +125,7 @@ class Station(Party):
         optimiser: Its own; ``None`` for a network that stays as it is.
         root: Root of the random streams.
         shape: What the cut promises for one message; another is refused.
+        precision: Of the segment's arithmetic in training.
     """
 
     def __init__(
@@ -134,9 +136,10 @@ class Station(Party):
         *,
         root: int,
         shape: tuple[int, ...],
+        precision: Precision = "float32",
     ) -> None:
         super().__init__(name, segment, optimiser, root)
-        self.shape = shape
+        self.shape, self.precision = shape, precision
         self._replies: dict[int, tuple[At, StepResult]] = {}
         self._open: dict[int, tuple[At, Tensor, Tensor, Tensor]] = {}
 
@@ -164,8 +167,7 @@ class Station(Party):
 
     def _run(self, received: Tensor, at: At) -> Tensor:
         with stream(self.root, self.name, at.owner, at.epoch, at.step):
-            out: Tensor = self.module.train()(received)
-        return out
+            return run(self.module.train(), received, self.precision)
 
     def _reply(self, at: At, loss: Tensor, gradient: Tensor | None) -> StepResult:
         assert gradient is not None
@@ -202,9 +204,15 @@ class Server(Station):
     """The computation server: the last segment and the loss. Implements ``FarSide``."""
 
     def __init__(
-        self, segment: nn.Module, optimiser: Optimizer | None, *, root: int, shape: tuple[int, ...]
+        self,
+        segment: nn.Module,
+        optimiser: Optimizer | None,
+        *,
+        root: int,
+        shape: tuple[int, ...],
+        precision: Precision = "float32",
     ) -> None:
-        super().__init__("server", segment, optimiser, root=root, shape=shape)
+        super().__init__("server", segment, optimiser, root=root, shape=shape, precision=precision)
 
     def _learn(self, out: Tensor, y: Tensor, at: At) -> Tensor:
         loss = cross_entropy(out, y)
@@ -239,8 +247,9 @@ class Relay(Station):
         *,
         root: int,
         shape: tuple[int, ...],
+        precision: Precision = "float32",
     ) -> None:
-        super().__init__(name, segment, optimiser, root=root, shape=shape)
+        super().__init__(name, segment, optimiser, root=root, shape=shape, precision=precision)
         self.far = far
 
     def _learn(self, out: Tensor, y: Tensor, at: At) -> Tensor:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,11 @@ from typing import Any, Literal
 from torch import Tensor
 
 from .tensor_file import load_tensors, save_tensors
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 SCHEMA_VERSION = 1
 _VOLATILE = (
@@ -192,6 +198,22 @@ class Store:
             shutil.rmtree(aside, ignore_errors=True)
             raise
         return target
+
+    @contextmanager
+    def making(self, run: str) -> Iterator[None]:
+        """While one process makes a run, others on this machine that want it wait here.
+
+        A process that dies lets go. Where the system knows no such locks, nobody waits, and the
+        run is made twice with one result.
+        """
+        if fcntl is None:
+            yield
+            return
+        path = self.root / ".making" / run
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def remove(self, run: str) -> int:
         """Delete a run; returns the bytes freed.

@@ -1,9 +1,11 @@
 """Networks that are trained once and kept: the split network, and the judge of reconstructions."""
 
+import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from .metrics import accuracy
 from .parties import Owner
 from .record import Record, Scores, Store
 from .streams import stream
+from .tensor_file import load_tensors, save_tensors
 from .training import Checkpoints, Plan, Progress, steps_per_epoch, train
 from .wire import FarSide
 
@@ -60,19 +63,33 @@ def run_training(
     run = assembly.network_run
     if run in store:
         return store.record(run)
-    e, started = assembly.experiment, time.perf_counter()
+    with store.making(run):
+        return store.record(run) if run in store else _train(assembly, store, every, on_progress)
+
+
+def _train(assembly: Assembly, store: Store, every: int, on_progress: OnProgress) -> Record:
+    run, e, started = assembly.network_run, assembly.experiment, time.perf_counter()
     segments = assembly.segments()
     owners, far = assembly.parties(segments)
     plan = Plan(
-        session=run, epochs=e.passes, batch_size=e.batch_size, schedule=e.schedule, root=e.seed
+        session=run,
+        epochs=e.passes,
+        batch_size=e.batch_size,
+        schedule=e.schedule,
+        order=e.order,
+        root=e.seed,
     )
     total = e.passes * steps_per_epoch([len(o.data[1]) for o in owners], e.batch_size)
     checkpoints = Checkpoints(store.root / ".training" / run, every=every, identity=run)
+    best = _Best(checkpoints.folder / "best.safetensors", segments)
 
-    def validate(owner: Owner) -> float | None:
+    def validate(owner: Owner, history: Sequence[Mapping[str, Any]]) -> float | None:
         if not len(assembly.shares.validation):
             return None
-        return float(accuracy(*served(assembly, owner.defended, far)).mean())
+        found = float(accuracy(*served(assembly, owner.defended, far)).mean())
+        if e.keep == "best" and all(found > row["validation_accuracy"] for row in history):
+            best.save(owner)
+        return found
 
     def on_step(progress: Progress) -> None:
         on_progress("train", progress.done, total)
@@ -80,6 +97,8 @@ def run_training(
     holder, progress = train(
         plan, owners, far, checkpoints=checkpoints, validate=validate, on_step=on_step
     )
+    if e.keep == "best" and e.passes:
+        best.load(holder)
     utility: Scores = {}
     if len(assembly.shares.validation):
         utility = utility_of(*served(assembly, holder.defended, far))
@@ -101,6 +120,34 @@ def run_training(
     store.write(record, **tensors)
     checkpoints.clear()
     return record
+
+
+@dataclass
+class _Best:
+    """The network after the best epoch so far, beside the checkpoints.
+
+    A training that is resumed from before it makes the same one again.
+    """
+
+    path: Path
+    segments: list[nn.Module]  # those behind the cut are trained in place
+
+    def _parts(self, owner: Owner) -> dict[str, nn.Module]:
+        far = {f"far{i}": segment for i, segment in enumerate(self.segments[1:])}
+        return {"owner": owner.defended, **far}
+
+    def save(self, owner: Owner) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_suffix(f".{os.getpid()}")
+        parts = self._parts(owner).items()
+        save_tensors({f"{p}/{k}": v for p, m in parts for k, v in m.state_dict().items()}, aside)
+        aside.replace(self.path)
+
+    def load(self, owner: Owner) -> None:
+        every = load_tensors(self.path)
+        for part, module in self._parts(owner).items():
+            own = {k.removeprefix(f"{part}/"): v for k, v in every.items() if k.startswith(part)}
+            module.load_state_dict(own)
 
 
 def load_network(assembly: Assembly, store: Store, run: str) -> Network:

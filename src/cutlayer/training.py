@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +22,10 @@ from .streams import generator
 from .wire import At, FarSide
 
 Schedule = Literal["hand-over", "average"]
+Order = Literal["shuffled", "stored"]
 SCHEMA_VERSION = 1  # of a checkpoint
+
+Validate = Callable[[Owner, Sequence[Mapping[str, Any]]], float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +35,14 @@ class Plan:
     schedule: "hand-over": in every epoch each owner in turn trains on its own data and hands the
         segment on, optimiser moments included. "average": all owners train side by side against
         one server, each on its own copy; after every epoch the copies are averaged.
+    order: "shuffled" anew in every epoch, or as the samples are "stored".
     """
 
     session: str
     epochs: int
     batch_size: int
     schedule: Schedule = "hand-over"
+    order: Order = "shuffled"
     root: int = 0
 
 
@@ -132,15 +137,19 @@ class Checkpoints:
         return sorted(p for p in found if not p.name.startswith("."))
 
 
-def batches(n: int, size: int, rng: torch.Generator) -> list[Tensor]:
-    """A random order of ``n`` samples in batches; a last batch of one joins the one before it.
+def batches(n: int, size: int, rng: torch.Generator | None) -> list[Tensor]:
+    """``n`` samples in batches; a last batch of one joins the one before it.
 
     One sample alone has no variance for BatchNorm and no pairs for NoPeek.
+
+    Args:
+        rng: Draws the order; the samples' own without one.
 
     >>> [len(b) for b in batches(65, 32, torch.Generator().manual_seed(0))]
     [32, 33]
     """
-    parts = list(torch.split(torch.randperm(n, generator=rng), size))
+    order = torch.arange(n) if rng is None else torch.randperm(n, generator=rng)
+    parts = list(torch.split(order, size))
     if len(parts) > 1 and len(parts[-1]) == 1 and size > 1:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
@@ -157,7 +166,7 @@ def train(
     far: FarSide,
     *,
     checkpoints: Checkpoints | None = None,
-    validate: Callable[[Owner], float | None] | None = None,
+    validate: Validate | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> tuple[Owner, Progress]:
     """Train to the end of the plan, from the newest checkpoint if there is one.
@@ -165,7 +174,7 @@ def train(
     A killed run that is started again ends with bit-equal weights.
 
     Args:
-        validate: Called with an owner after each epoch; its answer goes into the history.
+        validate: Called with an owner and the history after each epoch; its answer joins that.
         on_step: Called after every step.
 
     Returns:
@@ -221,11 +230,13 @@ class _EpochEnd:
 
 
 def _events(plan: Plan, owners: Sequence[Owner]) -> Iterator[_Step | _HandOver | _EpochEnd]:
+    def dealt(owner: Owner, epoch: int) -> list[Tensor]:
+        shuffled = plan.order == "shuffled"
+        rng = generator(plan.root, owner.name, "order", epoch) if shuffled else None
+        return batches(len(owner.data[1]), plan.batch_size, rng)
+
     for epoch in range(plan.epochs):
-        order = [
-            batches(len(o.data[1]), plan.batch_size, generator(plan.root, o.name, "order", epoch))
-            for o in owners
-        ]
+        order = [dealt(owner, epoch) for owner in owners]
         if plan.schedule == "hand-over":
             for i, owner in enumerate(owners):
                 if len(owners) > 1 and (epoch or i):
@@ -250,7 +261,7 @@ def _run_step(event: _Step, plan: Plan, far: FarSide, progress: Progress) -> Non
 def _run_boundary(
     event: _HandOver | _EpochEnd,
     progress: Progress,
-    validate: Callable[[Owner], float | None] | None,
+    validate: Validate | None,
 ) -> Owner:
     if isinstance(event, _HandOver):
         event.taker.load(event.giver.state(), source=event.giver.name)
@@ -261,7 +272,7 @@ def _run_boundary(
     if len(progress.history) == event.epoch:
         row: dict[str, Any] = {"loss": progress.loss_sum / max(progress.loss_steps, 1)}
         if validate:
-            row["validation_accuracy"] = validate(holder)
+            row["validation_accuracy"] = validate(holder, progress.history)
         progress.history.append(row)
         progress.loss_sum, progress.loss_steps = 0.0, 0
     return holder

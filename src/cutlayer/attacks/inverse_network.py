@@ -10,6 +10,7 @@ from torch.nn.functional import mse_loss
 from ..decoders import DECODERS
 from ..decoders import decoder as build_decoder
 from ..errors import did_you_mean
+from ..precision import laid_out
 from ..threat import Observed, View
 from .base import Reconstruction
 
@@ -32,6 +33,8 @@ class InverseNetwork(Reconstruction):
         batch_size: Samples a step.
         learning_rate: Of Adam, falling to zero along a cosine over ``epochs``.
         patience: Epochs without improvement to bear.
+        renew: Ask anew in every epoch where the defence is random; else once, which saves queries
+            where each answer is an average of many already.
 
     Raises:
         ValueError: an argument out of range, no such decoder.
@@ -50,6 +53,7 @@ class InverseNetwork(Reconstruction):
         batch_size: int = 32,
         learning_rate: float = 2e-3,
         patience: int = 5,
+        renew: bool = True,
     ) -> None:
         for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
             if value < 1:
@@ -63,6 +67,7 @@ class InverseNetwork(Reconstruction):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.patience = patience
+        self.renew = renew
 
     def _fit(self, view: View) -> None:
         assert view.query is not None
@@ -72,13 +77,15 @@ class InverseNetwork(Reconstruction):
             Standardise(messages.of(torch.arange(len(view.auxiliary))[:1024]), _range(view)),
             build_decoder(self.decoder, shape, self.input_shape_),
         ).to(view.auxiliary)
+        laid_out(self.network_)
         optimiser = torch.optim.Adam(self.network_.parameters(), self.learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs)
         best, best_state, history = math.inf, None, list[float]()
         self.converged_ = False
         for epoch in range(self.epochs):
             self.on_progress("attack", epoch, self.epochs)
-            messages.renew(epoch)
+            if self.renew:
+                messages.renew(epoch)
             self._pass(messages, view.auxiliary, optimiser)
             history.append(self._error(messages.of_validation(), view.validation))
             if not math.isfinite(history[-1]):

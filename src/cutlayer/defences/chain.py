@@ -1,10 +1,12 @@
 """Several defences in a row, and the owner's segment inside them."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ..precision import Precision, run
 from .base import Defence, Site
 
 
@@ -68,25 +70,67 @@ class Defended(nn.Module):
     """The owner's segment with its defences: the one path on which anything leaves the owner.
 
     Training, serving, evaluation and every attack's queries go through this object.
+
+    Args:
+        precision: Of the segment's arithmetic in training mode; in eval mode it is float32.
     """
 
-    def __init__(self, segment: nn.Module, defence: Chain) -> None:
+    def __init__(
+        self, segment: nn.Module, defence: Chain, *, precision: Precision = "float32"
+    ) -> None:
         super().__init__()
         self.segment = segment
         self.defence = defence
+        self.precision = precision
 
     def emit(self, x: Tensor) -> Emission:
         """``x`` ``(N, ...)`` to the message before and after the defences."""
-        z = self.segment(self.defence.apply_at("input", x, x=x))
+        z = self._message(x)
         return Emission(z, self.defence(z, x=x))
+
+    def _message(self, x: Tensor) -> Tensor:
+        x = self.defence.apply_at("input", x, x=x)
+        return run(self.segment, x, self.precision if self.training else "float32")
 
     def forward(self, x: Tensor) -> Tensor:
         """What leaves the owner for ``x``."""
         return self.emit(x).sent
 
-    def repeats(self, x: Tensor, m: int) -> Tensor:
-        """m messages of each input, ``(N, m, ...)``; the segment runs once where it may."""
+    def repeats(self, x: Tensor, m: int, *, kept: "Kept | None" = None) -> Tensor:
+        """m messages of each input, ``(N, m, ...)``; the segment runs once where it may.
+
+        Args:
+            kept: What the segment made of inputs before; looked into first, and added to.
+        """
         if any(d.stochastic and d.acts() for d in self.defence.at("input")):
             return torch.stack([self(x) for _ in range(m)], dim=1)
-        z = self.segment(self.defence.apply_at("input", x, x=x))
+        z = self._message(x) if kept is None else kept.of(x, self._message)
         return torch.stack([self.defence(z, x=x) for _ in range(m)], dim=1)
+
+
+class Kept:
+    """What a segment that no longer changes made of inputs, for those who ask about them again.
+
+    An input is known by the place of its elements in memory, which is held, and by the count of
+    changes to it.
+
+    Args:
+        room: Bytes to keep at most.
+    """
+
+    def __init__(self, room: int = 256 * 2**20) -> None:
+        self.room = room
+        self._made: dict[tuple[object, ...], tuple[Tensor, int, Tensor]] = {}
+
+    def of(self, x: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """``make(x)``, from memory if it is there."""
+        place = (x.data_ptr(), x.shape, x.stride(), x.dtype, x.device)
+        before = self._made.get(place)
+        if before and before[1] == x._version:
+            return before[2]
+        z = make(x)
+        size = z.numel() * z.element_size()
+        if size <= self.room:
+            self.room -= size
+            self._made[place] = (x, x._version, z)
+        return z

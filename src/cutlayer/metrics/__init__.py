@@ -40,6 +40,7 @@ METRICS: dict[str, Metric] = {
     "read_by_victim": Metric("read by victim's classifier", "", "high", 1.0),
     "top1": Metric("re-identified, top 1", "", "high", 1.0),
     "top5": Metric("re-identified, top 5", "", "high", 1.0),
+    "top1_in_class": Metric("re-identified within its class, top 1", "", "high", 1.0),
     "dcor_x_z": Metric("distance correlation (x, z)", "", "high", 1.0),
     "dcor_x_z_corrected": Metric("bias-corrected distance correlation² (x, z)", "", "high", 1.0),
     "dcor_x_xhat": Metric("distance correlation (x, x̂)", "", "high", 1.0),

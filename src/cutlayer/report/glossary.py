@@ -15,6 +15,8 @@ GLOSSARY: dict[str, str] = {
     "top1": "Share of reconstructions that lie nearest to their own original among a gallery of "
     "originals: does the individual survive?",
     "top5": "The same, with the own original among the nearest five.",
+    "top1_in_class": "Re-identified, top 1, among originals of the same class only: what shows of "
+    "the individual beyond the class.",
     "dcor_x_z": "Distance correlation of inputs and messages after Székely et al. 2007 "
     "(V-statistic): 0 to 1, biased upward for few samples. Compare only at equal n.",
     "dcor_x_z_corrected": "Bias-corrected squared distance correlation of inputs and messages "

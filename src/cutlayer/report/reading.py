@@ -10,10 +10,18 @@ from ..record import Estimate, Record, Scores
 from .command import part_of
 
 NONE = Estimate(value=None)
-FRACTIONS = {"accuracy", "read", "read_by_victim", "top1", "top5"}  # printed as per cent
+FRACTIONS = {
+    "accuracy",
+    "read",
+    "read_by_victim",
+    "top1",
+    "top5",
+    "top1_in_class",
+}  # printed as per cent
 DIGITS = {"mse": 4, "psnr": 1}
 GUESSES = ("mean", "class-mean", "nearest-auxiliary")  # floors that answer with a sample
 _ATTACKER = {"threat", "attack", "repeats", "victims", "threads", "device", "data_root"}
+_ATTACKER |= {"auxiliary", "auxiliary_samples"}
 
 
 def metric(name: str) -> Metric:
@@ -102,6 +110,12 @@ def heard(record: Record) -> str:
     """How many messages of each victim's input were overheard, in words."""
     m = repeats(record)
     return f"{m} message{'s' if m > 1 else ''} of each input"
+
+
+def knows(record: Record) -> str:
+    """How many samples of its own the attacker has, and where they come from, in words."""
+    count, source = record.threat.get("auxiliary"), record.threat.get("auxiliary_from")
+    return f"attacker has {count} samples" + (f" of {source}" if source else "")
 
 
 def configuration(record: Record) -> str:
@@ -195,6 +209,7 @@ def _labels(runs: Sequence[Record], cuts: Mapping[str, str]) -> dict[str, str]:
         {r.id: str(r.threat.get("name", "")) for r in runs},
         {r.id: attacker(r) for r in runs},
         {r.id: heard(r) for r in runs},
+        {r.id: knows(r) for r in runs},
         {r.id: f"seed {experiment(r).get('seed', '?')}" for r in runs},
         {r.id: f"{experiment(r).get('owners', 1)} owners" for r in runs},
         {r.id: f"{experiment(r).get('epochs', '?')} epochs" for r in runs},
