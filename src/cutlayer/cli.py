@@ -17,11 +17,12 @@ from .errors import ConfigError, did_you_mean
 DATA_FIELDS = ("data", "data_root", "shares", "owners", "seed")
 NETWORK_FIELDS = (
     *("model", "cut", "weights", "defence", "epochs", "batch_size", "optimiser"),
-    *("learning_rate", "schedule"),
+    *("learning_rate", "schedule", "order", "keep", "precision"),
 )
-ATTACK_FIELDS = ("threat", "attack", "repeats", "victims")
+ATTACK_FIELDS = ("threat", "attack", "auxiliary", "auxiliary_samples", "repeats", "victims")
 MACHINE_FIELDS = ("threads", "device")
 REPEATABLE = ("defence", "cut")
+PAPERS = ("titcombe2021",)
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,7 +31,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if "invalid choice: " in message:
             word = message.split("'")[1]
-            known = [c for a in self._actions if isinstance(a.choices, dict) for c in a.choices]
+            known = [str(c) for a in self._actions for c in a.choices or ()]
             message = f"{word!r}: unknown{did_you_mean(word, known)}"
         raise ConfigError(message)
 
@@ -93,6 +94,8 @@ def build_parser() -> Parser:
         "--no-reference", action="store_true", help="do not attack the undefended network as well"
     )
 
+    _reproduce(add("reproduce", "Regenerate a paper's tables and figures beside its own."))
+
     report = add("report", "Write one self-contained page about runs.")
     report.add_argument("runs", nargs="*", metavar="RUN", help="ids or their beginnings; none: all")
     report.add_argument(
@@ -124,6 +127,49 @@ def build_parser() -> Parser:
             action.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to")
         _store(action)
     return parser
+
+
+def _reproduce(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paper", metavar="PAPER", choices=PAPERS, help=", ".join(PAPERS))
+    parser.add_argument(
+        "--data-root", type=Path, metavar="DIR", help="folder that holds the data files"
+    )
+    parser.add_argument("--quick", action="store_true", help="a smoke run on the embedded digits")
+    parser.add_argument(
+        "--setting",
+        choices=("both", "authors-code", "paper"),
+        default="both",
+        help="as the published code did it, or as the text says (default: both)",
+    )
+    parser.add_argument(
+        "--workers", type=_count, default=1, metavar="K", help="processes, one thread each"
+    )
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="database of the study, to share the work among machines; default: SQLite",
+    )
+    parser.add_argument(
+        "--results", type=Path, metavar="DIR", help="findings (default: results/PAPER)"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="KEY", help="tasks of that key; * fits all"
+    )
+    parser.add_argument("--page-only", action="store_true", help="run nothing, write the page")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run, and stop")
+    parser.add_argument(
+        "--precision",
+        choices=("bfloat16", "float32"),
+        default="bfloat16",
+        help="of the classifiers' training (default: bfloat16)",
+    )
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default: cpu"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("report"), metavar="DIR", help="where the report goes"
+    )
+    _store(parser)
 
 
 def _count(text: str) -> int:

@@ -320,3 +320,10 @@ def demo(arguments: argparse.Namespace) -> int:
     from .demo import run_demo
 
     return run_demo(arguments)
+
+
+def reproduce(arguments: argparse.Namespace) -> int:
+    """``cutlayer reproduce``."""
+    from .papers.reproduce import run
+
+    return run(arguments)

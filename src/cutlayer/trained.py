@@ -68,7 +68,8 @@ def run_training(
 
 
 def _train(assembly: Assembly, store: Store, every: int, on_progress: OnProgress) -> Record:
-    run, e, started = assembly.network_run, assembly.experiment, time.perf_counter()
+    run, e = assembly.network_run, assembly.experiment
+    started, cpu = time.perf_counter(), time.process_time()
     segments = assembly.segments()
     owners, far = assembly.parties(segments)
     plan = Plan(
@@ -111,7 +112,10 @@ def _train(assembly: Assembly, store: Store, every: int, on_progress: OnProgress
         data=assembly.described_data(),
         training={"steps": progress.done, "epochs": progress.history},
         utility=utility,
-        seconds={"train": time.perf_counter() - started},
+        seconds={
+            "train": time.perf_counter() - started,
+            "train_cpu": time.process_time() - cpu,
+        },
         environment=environment(),
     )
     tensors = {"owner": holder.defended.segment.state_dict()}

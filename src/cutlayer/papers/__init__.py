@@ -1,0 +1,1 @@
+"""Published results as data, and the runs that regenerate them side by side."""

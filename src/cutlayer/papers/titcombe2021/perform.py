@@ -1,0 +1,243 @@
+"""Carry out one task and keep what it found: a JSON file and, of attacks, a strip of pictures."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...assembly import Assembly
+from ...config import parse
+from ...defences import Chain, Defended, Laplace
+from ...evaluation import gallery
+from ...experiment import Outcome, carry_out, fitted_attack, load_network, run_training, view_of
+from ...judge import read
+from ...metrics import accuracy
+from ...parties import Owner, Server, optimiser
+from ...record import Store, store_at, to_json
+from ...streams import stream
+from ...trained import Network, served, trained_judge
+from ...training import Plan, train
+from . import measure
+from .attack import DEVIATION, MEAN, PublishedAttack
+from .findings import is_done, write
+from .published import FIGURE_4_SCALES
+from .rounds import attack_epoch
+from .settings import Options
+from .tasks import Task, tasks
+
+Found = dict[str, Any]
+
+
+def perform(key: str, context: Mapping[str, Any]) -> None:
+    """Carry out the task of that key, unless what it would find is there already.
+
+    Args:
+        context: ``settings`` and ``options`` for ``tasks``; ``store``, where networks are kept;
+            ``results``, the folder of the findings.
+
+    Raises:
+        KeyError: no such task.
+        ConfigError, ValueError, OSError: as ``run_training`` and ``run_attack``.
+    """
+    options = Options(**context["options"])
+    every = {t.key: t for t in tasks(tuple(context["settings"]), options)}
+    task, results = every[key], Path(context["results"])
+    if is_done(task, results):
+        return
+    store = store_at(Path(context["store"]))
+    started, cpu = time.perf_counter(), time.process_time()
+    found = _CARRIED_OUT[task.run](task, Assembly.of(parse(task.experiment)), store, results)
+    seconds = {"wall": time.perf_counter() - started, "cpu": time.process_time() - cpu}
+    seconds |= found.pop("seconds", {})
+    write(task, results, found, seconds)
+
+
+def _classifier(task: Task, assembly: Assembly, store: Store, results: Path) -> Found:
+    record = run_training(assembly, store)
+    network = load_network(assembly, store, record.id)
+    x, y = assembly.take(assembly.shares.validation)
+    z = measure.messages(network, x)
+    with stream(assembly.experiment.seed, "measure"), torch.no_grad():
+        sent = network.defended.defence(z)
+    x_victims, y_victims = assembly.take(assembly.victims)
+    with stream(assembly.experiment.seed, "victims"), torch.no_grad():
+        parts = [network.far.predict(network.defended(p)) for p in x_victims.split(256)]
+    batch = assembly.experiment.batch_size
+    found = {
+        "record": _plain(record),
+        "seconds": record.seconds,  # of the training, now or earlier
+        "accuracy": asdict(record.utility["accuracy"]),
+        "accuracy_on_victims": float(accuracy(torch.cat(parts), y_victims).mean()),
+        "dependence": measure.dependence(x, z, batch),
+        "dependence_as_sent": measure.dependence(x, sent, batch),
+        "spread": measure.spread(z),
+    }
+    if assembly.dataset.name in ("mnist", "digits"):
+        scales = FIGURE_4_SCALES
+        root = assembly.experiment.seed
+        found["accuracy_by_noise"] = measure.accuracy_by_noise(
+            network, z, y, scales, draws=3, root=root
+        )
+    return found
+
+
+def _attack(task: Task, assembly: Assembly, store: Store, results: Path) -> Found:
+    outcome = carry_out(assembly, store)
+    _pictures(outcome, task, results)
+    return {"record": _plain(outcome.record), **_of_reconstructions(outcome)}
+
+
+def _of_reconstructions(outcome: Outcome) -> Found:
+    """By class, and how much of the slant is kept."""
+    classes = len(outcome.record.data["classes"])
+    named_values = {k: v for k, v in outcome.values.items() if k in ("ssim", "read")}
+    found: Found = {
+        "by_class": {k: measure.by_class(v, outcome.y, classes) for k, v in named_values.items()}
+    }
+    if outcome.x.dim() == 4 and outcome.x.shape[1] == 1:
+        found["slant"] = measure.slants(outcome.x, outcome.x_hat, outcome.y)
+    return found
+
+
+def _published_attack(task: Task, assembly: Assembly, store: Store, results: Path) -> Found:
+    """Their table, and the same attack on the victims: undisturbed, and at each scale."""
+    silent = assembly.variant(defence=_without_noise(assembly))
+    trained = run_training(assembly, store)
+    network = load_network(assembly, store, trained.id)
+    kind = f"{PublishedAttack.__module__}:{PublishedAttack.__name__}"
+    part = parse({"attack": kind}).attack
+    attack = fitted_attack(
+        assembly.variant(attack=part), view_of(assembly, network), lambda *_: None
+    )
+    assert isinstance(attack, PublishedAttack)
+    found: Found = {"table": _their_table(task, assembly, store, network, attack), "served": {}}
+    noisy = {f"laplace-{b:g}": b for b in task.options["scales"]}
+    for name, scale in {"clean": 0.0, **noisy}.items():
+        parts = silent.experiment.defence
+        if scale:
+            after = {"kind": "laplace", "args": {"scale": scale, "active": "serve"}}
+            parts = (*parts, *parse({"defence": [after]}).defence)
+        # The same classifier: noise of its training acts in that phase alone.
+        outcome = carry_out(silent.variant(defence=parts, attack=part), store, fitted=attack)
+        _pictures(outcome, replace(task, key=f"{task.key}-{name}"), results)
+        found["served"][name] = {"record": _plain(outcome.record), **_of_reconstructions(outcome)}
+    return found
+
+
+def _without_noise(assembly: Assembly) -> tuple[Any, ...]:
+    """The defences with noise in training only, so that the same network sends clean messages."""
+    raw = [
+        {"kind": p.kind, "args": {**p.args, "active": "train"} if "scale" in p.args else p.args}
+        for p in assembly.experiment.defence
+    ]
+    return parse({"defence": raw}).defence
+
+
+def _their_table(
+    task: Task, assembly: Assembly, store: Store, network: Network, attack: PublishedAttack
+) -> Found:
+    """Distance correlation of inputs and reconstructions, and who can read these, their way.
+
+    On the images that they validate the attack with; batches of 256; undisturbed messages.
+    """
+    x, y = assembly.take(assembly.shares.attacker_validation)
+    made = torch.cat([attack.normalised(z) for z in measure.messages(network, x).split(512)])
+    pixels = made * DEVIATION + MEAN
+    found: Found = {"dependence": measure.dependence((x - MEAN) / DEVIATION, made, 256)}
+    setting = task.key.partition("/")[0]
+    other = _classifier_experiment(task, setting)
+    assembled = Assembly.of(parse(other))
+    reader = load_network(assembled, store, run_training(assembled, store).id)
+    answers = torch.cat([reader.without_defences(p) for p in pixels.split(512)])
+    found["read_by_validator"] = float(accuracy(answers, y).mean())
+    judge, _ = trained_judge(assembly, store)
+    if judge is not None:
+        found["read_by_judge"] = float(accuracy(read(judge, pixels.clamp(0, 1)), y).mean())
+    found["mse"] = float((pixels.clamp(0, 1) - x).square().mean())
+    return found
+
+
+def _classifier_experiment(task: Task, setting: str) -> dict[str, Any]:
+    """The undefended classifier of another seed: their validator is of the victim's kind too."""
+    from .settings import classifier
+
+    options = Options(
+        data_root=task.experiment.get("data_root"),
+        quick=task.experiment["data"] == "digits",
+        precision=str(task.experiment["precision"]),
+        device=str(task.experiment["device"]),
+    )
+    return classifier(setting, options, seed=1)  # type: ignore[arg-type]
+
+
+def _server_tuned(task: Task, assembly: Assembly, store: Store, results: Path) -> Found:
+    """Section 5: train the server's segment further under noise, the owner's stays as it is."""
+    network = load_network(assembly, store, run_training(assembly, store).id)
+    e, scale = assembly.experiment, float(task.options["scale"])
+    x, y = assembly.take(assembly.shares.train)
+    z = measure.messages(network, x)  # the owner's segment is fixed: computed once
+    noise = Chain(Laplace(scale))
+    owner = Owner(0, Defended(nn.Identity(), noise), None, (z, y), root=e.seed)
+    segment = network.far_segment.requires_grad_(True)
+    server = Server(
+        segment,
+        optimiser(e.optimiser, segment, e.learning_rate),
+        root=e.seed,
+        shape=network.message_shape,
+    )
+
+    def measured() -> dict[str, float]:
+        defended = Defended(network.defended.segment, noise)
+        answers, labels = served(assembly, defended, server)
+        clean, _ = served(assembly, Defended(network.defended.segment, Chain()), server)
+        return {
+            "under_noise": float(accuracy(answers, labels).mean()),
+            "without_noise": float(accuracy(clean, labels).mean()),
+        }
+
+    before = measured()
+    epochs = int(task.options["epochs"])
+    plan = Plan(session="tuned", epochs=epochs, batch_size=e.batch_size, root=e.seed)
+    train(plan, [owner], server)
+    return {"scale": scale, "epochs": epochs, "before": before, "after": measured()}
+
+
+def _round(task: Task, assembly: Assembly, store: Store, results: Path) -> Found:
+    return attack_epoch(assembly, store, int(task.options["epoch"]))
+
+
+def _plain(record: Any) -> Found:
+    """A record as JSON values, without what the findings say beside it."""
+    plain: Found = json.loads(to_json(record))
+    for name in ("seconds", "environment"):
+        plain.pop(name)
+    return plain
+
+
+def _pictures(outcome: Outcome, task: Task, results: Path) -> None:
+    """The first victim of each class, originals above reconstructions, as one small PNG."""
+    if outcome.x.dim() != 4:
+        return
+    from PIL import Image
+
+    from ...report.pictures import pixels
+
+    shown = gallery(outcome.x, outcome.y, outcome.x_hat, {}, show=10)
+    rows = [torch.cat(list(shown[f"typical.{k}"]), dim=2) for k in ("x", "x_hat")]
+    path = results / f"{task.key}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels(torch.cat(rows, dim=1)).numpy()).save(path, optimize=True)
+
+
+_CARRIED_OUT = {
+    "classifier": _classifier,
+    "attack": _attack,
+    "published_attack": _published_attack,
+    "server_tuned": _server_tuned,
+    "round": _round,
+}

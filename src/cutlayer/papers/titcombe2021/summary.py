@@ -1,0 +1,90 @@
+"""The reproduction as Markdown, for the documentation."""
+
+from pathlib import Path
+
+from .claims import claims
+from .comparison import Cell, Row, table_1
+from .findings import Findings
+from .leaks import OURS, THEIRS, Leak, configuration
+from .tables import NOT_RUN
+from .tables_leaks import by
+from .words import SIGNS, verdict
+
+BEGIN = "<!-- summary: written by tests and the command from the findings -->"
+END = "<!-- end of summary -->"
+
+
+def summary(results: Path) -> str:
+    """Table 1, the attacks at noise 1.0 and the claims, between ``BEGIN`` and ``END``."""
+    findings = Findings(Path(results))
+    found = claims(findings)
+    parts = [BEGIN, *_table(findings), "", *_attacks(findings), "", verdict(found), ""]
+    parts += ["| Claim | Verdict | What we found |", "|---|---|---|"]
+    parts += [
+        f"| {_cell(c.text)} | {SIGNS.get(c.verdict, '')} {c.verdict} | {_cell(c.sentence)} |"
+        for c in found
+    ]
+    return "\n".join([*parts, END]) + "\n"
+
+
+def _table(findings: Findings) -> list[str]:
+    head = (
+        "| Noise b | NoPeek α | Accuracy, paper (%) | ours | Distance correlation, paper | ours | "
+        "floor | honest |"
+    )
+    return [
+        head,
+        "|---|---|---|---|---|---|---|---|",
+        *map(_row, table_1(findings, "authors-code")),
+    ]
+
+
+def _row(row: Row) -> str:
+    cells = [
+        f"{row.noise:g}",
+        f"{row.weight:g}",
+        _number(row.accuracy.published, 2),
+        _number(row.accuracy.ours, 2, NOT_RUN),
+        _with_error(row.dependence, theirs=True),
+        _with_error(row.dependence, theirs=False),
+        _number(row.floor, 3),
+        _number(row.honest, 3),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: float | None, digits: int, missing: str = "–") -> str:
+    return missing if value is None else f"{value:.{digits}f}"
+
+
+def _with_error(cell: Cell, *, theirs: bool) -> str:
+    value = cell.published if theirs else cell.ours
+    error = cell.published_error if theirs else cell.error
+    if value is None:
+        return "–" if theirs else NOT_RUN
+    return f"{value:.3f}" + (f" ± {error:.3f}" if error is not None else "")
+
+
+def _attacks(findings: Findings) -> list[str]:
+    config = configuration(findings, "authors-code", 0.0, 0.0, "laplace-1")
+    who = (THEIRS, OURS, "the same, averaging 16 messages", "the same, averaging 256 messages")
+    lines = [
+        "| Attacker at noise 1.0, added after training | SSIM | floor | Class read | "
+        "Found within its class |",
+        "|---|---|---|---|---|",
+    ]
+    return [*lines, *(_attack(name, by(config, name)) for name in who)]
+
+
+def _attack(name: str, x: Leak | None) -> str:
+    if x is None:
+        return f"| {name} | {NOT_RUN} | | | |"
+    shares = [x.value(m) for m in ("read", "top1_in_class")]
+    cells = [_number(x.value("ssim"), 3), _number(x.floors.get("ssim"), 3)]
+    cells += ["–" if v is None else f"{v:.1%}" for v in shares]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    """Text that stays within its cell."""
+    return text.replace("\n", " ").replace("|", "\\|")
