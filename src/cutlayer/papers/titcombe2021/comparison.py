@@ -17,7 +17,7 @@ from .published import (
     Classifier,
 )
 from .settings import Name
-from .tasks import classifier_key, published_key
+from .tasks import classifier_key, epochs_key, published_key
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,22 @@ def table_1(findings: Findings, setting: Name) -> list[Row]:
     return rows
 
 
+def _which_epoch(findings: Findings, setting: Name, noise: float, weight: float) -> str:
+    """How the statistic moves from epoch to epoch, where that has been measured."""
+    found = findings.get(epochs_key(setting, noise, weight))
+    if found is None:
+        return ""
+    rows = found["epochs"]
+    best = max(rows, key=lambda r: r["accuracy"])
+    last = rows[-1]
+    values = ", ".join(f"{r['dependence']['mean']:.3f}" for r in rows)
+    return (
+        f"kept for its {100 * best['accuracy']:.2f} % is epoch {best['epoch']}; the last has "
+        f"{100 * last['accuracy']:.2f} % and {last['dependence']['mean']:.3f}; "
+        f"distance correlation by epoch: {values}"
+    )
+
+
 def further_rows(findings: Findings, setting: Name = "authors-code") -> list[Row]:
     """The rows of the result files that table 1 leaves out."""
     known = {(r.noise, r.weight) for r in TABLE_1} | {(0.0, 0.0), (0.0, 1.0)}
@@ -95,6 +111,7 @@ def _row(
     if ours is None:
         return Row(noise, weight, Cell(right, None), Cell(shows, None, error), note=note)
     dependence = ours["dependence"]
+    note = "; ".join(n for n in (note, _which_epoch(findings, setting, noise, weight)) if n)
     again = [findings.get(classifier_key(setting, noise, weight, seed)) for seed in (1, 2)]
     return Row(
         noise,

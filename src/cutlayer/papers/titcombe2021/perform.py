@@ -26,7 +26,7 @@ from . import measure
 from .attack import DEVIATION, MEAN, PublishedAttack
 from .findings import is_done, write
 from .published import FIGURE_4_SCALES
-from .rounds import attack_epoch
+from .rounds import attack_epoch, dependence_by_epoch
 from .settings import Options
 from .tasks import Task, tasks
 
@@ -211,6 +211,10 @@ def _round(task: Task, assembly: Assembly, store: Store, results: Path) -> Found
     return attack_epoch(assembly, store, int(task.options["epoch"]))
 
 
+def _epochs(task: Task, assembly: Assembly, store: Store, results: Path) -> Found:
+    return {"epochs": dependence_by_epoch(assembly, store)}
+
+
 def _plain(record: Any) -> Found:
     """A record as JSON values, without what the findings say beside it."""
     plain: Found = json.loads(to_json(record))
@@ -240,4 +244,5 @@ _CARRIED_OUT = {
     "published_attack": _published_attack,
     "server_tuned": _server_tuned,
     "round": _round,
+    "epochs": _epochs,
 }

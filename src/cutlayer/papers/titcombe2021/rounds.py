@@ -21,6 +21,7 @@ from ...threat import Observed
 from ...trained import run_training, trained_judge
 from ...training import Plan, train
 from ...wire import Tap
+from . import measure
 
 EVERY = 40  # of the owner's training images, one in so many is a victim
 SHOWN = ("ssim", "mse", "read", "top1", "top1_in_class")
@@ -74,6 +75,30 @@ def _listened(assembly: Assembly) -> list[dict[str, Tensor]]:
         root=e.seed,
     )
     train(plan, owners, tap, validate=at_epoch_end)
+    return found
+
+
+def dependence_by_epoch(assembly: Assembly, store: Store) -> list[dict[str, Any]]:
+    """The published statistic on the validation images after each epoch, and the accuracy then.
+
+    Where the epoch that did best is kept, chance decides which: this shows what hangs on it.
+    """
+    record = run_training(assembly, store)
+    network = load_network(assembly, store, record.id)
+    x, _ = assembly.take(assembly.shares.validation)
+    found = []
+    for epoch, kept in enumerate(kept_messages(assembly, store)):
+        state = {k[8:]: v for k, v in kept.items() if k.startswith("segment.")}
+        network.defended.segment.load_state_dict(state)
+        z = measure.messages(network, x)
+        row = record.training["epochs"][epoch]
+        found.append(
+            {
+                "epoch": epoch + 1,
+                "accuracy": row["validation_accuracy"],
+                "dependence": measure.by_batches(x, z, assembly.experiment.batch_size),
+            }
+        )
     return found
 
 

@@ -15,6 +15,7 @@ SCALES = (0.1, 0.5, 1.0)  # of noise, in the figures
 WEIGHTS = (0.0, 0.1, 0.5)  # of NoPeek, in the figures
 SIZES = (100, 250, 500, 1250, 2500, 3750)  # attack sets; 5,000 is what every other attack has
 SEEDED = ((0.0, 0.0), (0.0, 0.5), (0.5, 0.5), (0.5, 0.0), (0.0, 0.1))  # rows run three times
+LATE = ((0.5, 0.1),)  # rows whose distance correlation hangs on which epoch is kept
 HEARD = (16, 256)
 LAWS = ("gaussian", "uniform", "student-t")
 DOMAINS: Mapping[str, str] = {  # data set: the folder that shows that it is there
@@ -128,7 +129,16 @@ def _table(setting: Name, options: Options) -> Iterator[Task]:
                 yield _classifier(setting, options, r.noise, r.weight)
 
 
+def epochs_key(place: str, noise: float, weight: float) -> str:
+    """The key of a classifier's distance correlation after each epoch."""
+    return f"{place}/epochs/{named(noise, weight)}"
+
+
 def _authors_code(setting: Name, options: Options) -> Iterator[Task]:
+    for noise, weight in LATE:
+        raw = classifier(setting, options, noise=noise, weight=weight)
+        needed = (classifier_key(setting, noise, weight),)
+        yield Task(epochs_key(setting, noise, weight), "epochs", raw, needed)
     # The attack table, and figure 2 by the published attack.
     for row in FILES:
         yield _published(setting, options, row.noise, row.weight)
@@ -314,3 +324,6 @@ def _quick(setting: Name, options: Options) -> Iterator[Task]:
     yield _tuned(setting, options, 0.0, 1.0)
     if setting == "authors-code":
         yield from _rounds(setting, options, small)
+        raw = classifier(setting, options, weight=0.5)
+        needed = (classifier_key(setting, 0.0, 0.5),)
+        yield Task(epochs_key(setting, 0.0, 0.5), "epochs", raw, needed)
