@@ -23,6 +23,7 @@ from cutlayer.papers.titcombe2021.perform import perform
 from cutlayer.papers.titcombe2021.published import FILES, MISLABELLED, TABLE_1
 from cutlayer.papers.titcombe2021.rounds import kept_messages, victims
 from cutlayer.papers.titcombe2021.settings import NAMES, Options, classifier, law
+from cutlayer.papers.titcombe2021.summary import write_summary
 from cutlayer.papers.titcombe2021.tasks import Task, classifier_key, published_key, tasks
 from cutlayer.record import Store
 from cutlayer.threat import Observed
@@ -273,6 +274,19 @@ def test_published_and_ours_stand_side_by_side(tmp_path: Path) -> None:
     assert row.accuracy.difference == pytest.approx(0.2)
     assert row.dependence.difference == pytest.approx(0.01)
     assert "printed as weight 0.2" in row.note
+
+
+def test_the_summary_in_the_docs_is_that_of_the_records(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    page = root / "docs" / "titcombe2021.md"
+    copy = tmp_path / "page.md"
+    copy.write_text(page.read_text("utf-8"), "utf-8")
+    write_summary(root / "results" / "titcombe2021", copy)
+    again = "cutlayer reproduce titcombe2021 --page-only --summary docs/titcombe2021.md"
+    assert copy.read_text("utf-8") == page.read_text("utf-8"), f"run {again}"
+    copy.write_text("no markers", "utf-8")
+    with pytest.raises(ValueError, match="got neither"):
+        write_summary(root / "results" / "titcombe2021", copy)
 
 
 def test_a_configuration_says_what_it_is(tmp_path: Path) -> None:

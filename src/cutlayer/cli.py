@@ -156,6 +156,9 @@ def _reproduce(parser: argparse.ArgumentParser) -> None:
         "--only", action="append", default=[], metavar="KEY", help="tasks of that key; * fits all"
     )
     parser.add_argument("--page-only", action="store_true", help="run nothing, write the page")
+    parser.add_argument(
+        "--summary", type=Path, metavar="FILE", help="Markdown with the markers of a summary"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would run, and stop")
     parser.add_argument(
         "--precision",

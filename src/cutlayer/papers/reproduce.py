@@ -40,8 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.page_only:
         outcome = _carry_out(wanted, settings, options, results, arguments)
     from .titcombe2021.page import write_page  # with plotly: only where a page is wanted
+    from .titcombe2021.summary import write_summary
 
     page = write_page(results, arguments.out, settings=settings)
+    if arguments.summary:
+        write_summary(results, arguments.summary)
     print(f"open the report: {page.resolve()}")
     return _said(outcome) if outcome else 0
 

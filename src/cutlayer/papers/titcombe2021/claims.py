@@ -10,7 +10,7 @@ from typing import Literal
 
 from .comparison import Row, figure_4, further_rows, table_1
 from .findings import Findings
-from .leaks import Configuration, Leak, configuration, domains, grid, rounds, sizes
+from .leaks import OURS, Configuration, Leak, configuration, domains, grid, rounds, sizes
 from .tasks import WEIGHTS, classifier_key
 
 PLACE: Literal["authors-code"] = "authors-code"
@@ -74,7 +74,8 @@ def _by(config: Configuration, attacker: str) -> Leak:
     for x in config.leaks:
         if x.attacker.startswith(attacker):
             return x
-    raise _NotRun(f"{attacker!r} on {config.words}")
+    who = "the paper's attacker" if attacker == "the paper's" else f"an attacker {OURS}"
+    raise _NotRun(f"{who}, on {config.words}")
 
 
 def _score(x: Leak, metric: str) -> float:
@@ -121,8 +122,8 @@ def _noise_raises(findings: Findings) -> tuple[Verdict, str]:
         lines.append(f"{', '.join(f'{v:.3f}' for v in values)} at weight {weight:g}")
     plain = [_shows(_row(rows, b, 0.0)) for b in (0.0, 0.1, 0.2, 0.5)]
     return _verdict(all(rises), any(rises)), (
-        f"For training noise 0, 0.1, 0.2, 0.5: {'; '.join(lines)}; without NoPeek it does not "
-        f"({', '.join(f'{v:.3f}' for v in plain)})."
+        f"For training noise 0, 0.1, 0.2, 0.5: {'; '.join(lines)}; without NoPeek "
+        f"{', '.join(f'{v:.3f}' for v in plain)}."
     )
 
 
@@ -235,9 +236,11 @@ def _domain(findings: Findings) -> tuple[Verdict, str]:
                 good.append(_score(theirs[0], "read") >= 0.5)
     if not good:
         raise _NotRun("an attacker with images of another source")
+    letters = any(name == "emnist-letters" and leaks for name, leaks in domains(findings))
+    open_ = "" if letters else "EMNIST letters, which the paper used, have not been tried. "
     return _verdict(all(good), any(good)), (
-        f"The paper's attacker trained on 5,000 images of: {'; '.join(parts)}. EMNIST letters, "
-        "which the paper used, are not here (rule: half of the digits are read right)."
+        f"The paper's attacker trained on 5,000 images of: {'; '.join(parts)}. {open_}"
+        "(Rule: half of the digits are read right.)"
     )
 
 

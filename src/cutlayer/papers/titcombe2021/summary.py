@@ -6,11 +6,12 @@ from .claims import claims
 from .comparison import Cell, Row, table_1
 from .findings import Findings
 from .leaks import OURS, THEIRS, Leak, configuration
+from .published import MISLABELLED
 from .tables import NOT_RUN
 from .tables_leaks import by
 from .words import SIGNS, verdict
 
-BEGIN = "<!-- summary: written by tests and the command from the findings -->"
+BEGIN = "<!-- summary: written by cutlayer reproduce titcombe2021 --summary -->"
 END = "<!-- end of summary -->"
 
 
@@ -18,7 +19,8 @@ def summary(results: Path) -> str:
     """Table 1, the attacks at noise 1.0 and the claims, between ``BEGIN`` and ``END``."""
     findings = Findings(Path(results))
     found = claims(findings)
-    parts = [BEGIN, *_table(findings), "", *_attacks(findings), "", verdict(found), ""]
+    parts = [BEGIN, *_table(findings), "", _mislabelled(), "", *_attacks(findings), ""]
+    parts += [verdict(found), ""]
     parts += ["| Claim | Verdict | What we found |", "|---|---|---|"]
     parts += [
         f"| {_cell(c.text)} | {SIGNS.get(c.verdict, '')} {c.verdict} | {_cell(c.sentence)} |"
@@ -37,6 +39,29 @@ def _table(findings: Findings) -> list[str]:
         "|---|---|---|---|---|---|---|---|",
         *map(_row, table_1(findings, "authors-code")),
     ]
+
+
+def _mislabelled() -> str:
+    said = [
+        f"the row of weight {m.weight:g} is printed as {m.printed.weight:g} ({m.evidence})"
+        for m in MISLABELLED
+    ]
+    return f"In the paper {'; '.join(said)}."
+
+
+def write_summary(results: Path, page: Path) -> None:
+    """Put the summary between the markers of a Markdown file.
+
+    Raises:
+        ValueError: it has no such markers.
+        OSError: it cannot be read or written.
+    """
+    text = page.read_text("utf-8")
+    before, begin, rest = text.partition(BEGIN + "\n")
+    _, end, after = rest.partition(END + "\n")
+    if not begin or not end:
+        raise ValueError(f"--summary {page}: a line {BEGIN!r} and one {END!r} wanted: got neither")
+    page.write_text(before + summary(results) + after, "utf-8")
 
 
 def _row(row: Row) -> str:
