@@ -93,14 +93,15 @@ def test_it_is_trained_through_the_defended_path() -> None:
 def test_a_random_defence_is_asked_anew_each_epoch_and_a_fixed_one_once() -> None:
     seen: list[int] = []
 
-    def count(side: Defended) -> int:
+    def count(side: Defended, *, renew: bool = True) -> int:
         v = view(side)
-        InverseNetwork(epochs=3).fit(v)
+        InverseNetwork(epochs=3, renew=renew).fit(v)
         seen.append(v.counts["queries"])
         return seen[-1]
 
     assert count(owner_side(0.0)) == 300 + 60
     assert count(owner_side(0.5)) == 3 * 300 + 60
+    assert count(owner_side(0.5), renew=False) == 300 + 60
 
 
 def test_stopping_looks_at_the_attackers_own_validation_share() -> None:

@@ -14,6 +14,8 @@ def test_defaults() -> None:
     e = parse({})
     assert e == parse({"data": "digits", "model": "titcombe:width=500", "defence": []})
     assert e.passes == 10
+    assert (e.order, e.keep, e.precision) == ("shuffled", "last", "float32")
+    assert (e.auxiliary, e.auxiliary_samples) == (None, 0)
     assert parse({"weights": "w.safetensors"}).passes == 0
 
 
@@ -68,6 +70,13 @@ def test_every_fault_is_reported_at_once() -> None:
         ({"model": "mine.py:Net"}, "leave out '.py'"),
         ({"defence": "laplace:scale=1,active=never"}, "one of train, serve, both wanted"),
         ({"shares": "owners=ten"}, "whole numbers of samples wanted"),
+        ({"order": "stord"}, "order 'stord': unknown, did you mean 'stored'"),
+        ({"keep": "bset"}, "keep 'bset': unknown, did you mean 'best'"),
+        ({"precision": "bfloat"}, "precision 'bfloat': unknown, did you mean 'bfloat16'"),
+        ({"keep": "best", "weights": "w.safetensors"}, "keep: best of no epochs: at least 1"),
+        ({"auxiliary": "mnits"}, "data 'mnits': unknown, did you mean 'mnist'"),
+        ({"auxiliary": "digits:side=3"}, "digits.side: unknown"),
+        ({"auxiliary_samples": -1}, "auxiliary_samples: at least 0 wanted, got -1"),
     ],
 )
 def test_what_is_refused_and_how(raw: dict[str, object], message: str) -> None:
@@ -84,13 +93,21 @@ def test_one_spelling_for_one_meaning() -> None:
     assert name_of(parse({})) == "undefended"
 
 
+def test_the_attackers_data_is_named_as_the_data_is() -> None:
+    e = parse({"data": "mnist", "auxiliary": "mnist"})
+    assert e.auxiliary == e.data
+    assert parse({"auxiliary": None}) == parse({})
+
+
 def test_a_class_of_the_users_own_needs_only_its_import_path() -> None:
     e = parse({"defence": "cutlayer.defences:Laplace:scale=2"})
     assert e.defence[0].args["scale"] == 2.0
 
 
 def test_plain_values_come_back_as_the_same_experiment() -> None:
-    e = parse({"defence": ["laplace:scale=0.5"], "cut": ["act1"], "shares": "owners=5,victims=7"})
+    raw = {"defence": ["laplace:scale=0.5"], "cut": ["act1"], "shares": "owners=5,victims=7"}
+    raw |= {"auxiliary": "arrays:path=a.npz", "auxiliary_samples": 9}
+    e = parse(raw | {"order": "stored", "keep": "best", "precision": "bfloat16"})
     assert isinstance(e, Experiment)
     assert parse({k: v for k, v in plain(e).items() if v is not None}) == e
 

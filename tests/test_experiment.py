@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,13 +13,16 @@ import torch
 from torch import nn
 
 from cutlayer.assembly import Assembly
+from cutlayer.attacks import Reconstruction
 from cutlayer.cli import main
 from cutlayer.config import parse
 from cutlayer.data import Dataset
 from cutlayer.defences import Defence
 from cutlayer.errors import ConfigError
-from cutlayer.experiment import load_network, run_attack, run_training
+from cutlayer.experiment import carry_out, load_network, run_attack, run_training, view_of
 from cutlayer.record import Record, Store
+from cutlayer.threat import View
+from cutlayer.trained import as_built
 
 SETTINGS = {
     "model": "mlp:width=24",
@@ -30,14 +34,19 @@ SETTINGS = {
 }
 
 
-def blobs(n: int = 1200) -> Dataset:
+def blobs(n: int = 1200, seed: int = 0, side: int = 12, name: str = "blobs") -> Dataset:
     """Ten smooth 12×12 prototypes, every sample bent smoothly in its own way."""
-    g = torch.Generator().manual_seed(0)
+    g = torch.Generator().manual_seed(seed)
     y = torch.randint(10, (n,), generator=g)
     coarse = torch.rand(10, 1, 3, 3, generator=g)[y] + 0.2 * torch.randn(n, 1, 3, 3, generator=g)
-    x = nn.functional.interpolate(coarse, size=12, mode="bilinear").clamp(0, 1)
+    x = nn.functional.interpolate(coarse, size=side, mode="bilinear").clamp(0, 1)
     bounds = (torch.tensor(0.0), torch.tensor(1.0))
-    return Dataset(name="blobs", x=x, y=y, classes=tuple("0123456789"), bounds=bounds)
+    return Dataset(name=name, x=x, y=y, classes=tuple("0123456789"), bounds=bounds)
+
+
+def others(n: int = 1200, side: int = 12) -> Dataset:
+    """The same kind of samples from elsewhere: other prototypes."""
+    return blobs(n, seed=1, side=side, name="others")
 
 
 def assembly(**changes: object) -> Assembly:
@@ -84,10 +93,10 @@ def test_drowning_noise_stops_the_leak_and_says_at_what_cost(
 
 
 def test_what_was_trained_once_is_never_trained_again(store: Store, undefended: Record) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert run_attack(assembly(), store) == undefended
     assert run_training(assembly(), store).id == undefended.victim
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_the_same_seed_gives_the_same_record(tmp_path: Path, undefended: Record) -> None:
@@ -140,6 +149,287 @@ def test_several_owners_several_cuts_and_defences_in_training(tmp_path: Path) ->
     assert value(r, "accuracy") > 0.5
     assert len(r.training["epochs"]) == 12
     assert r.threat["auxiliary"] == 250
+
+
+# What a training may be told
+
+
+def weights(store: Store, run: str, *, last: int = 1) -> dict[str, torch.Tensor]:
+    parts = ["owner", "defence", *(f"far{i}" for i in range(last))]
+    return {f"{p}.{k}": v for p in parts for k, v in store.tensors(run, p).items()}
+
+
+def assert_bit_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert [k for k in a if not torch.equal(a[k], b[k])] == []
+
+
+class Wearing(Defence):
+    """Wears out: after 20 messages in training it serves nothing but zeros."""
+
+    age: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("age", torch.tensor(0))
+
+    def forward(self, t: torch.Tensor, *, x: torch.Tensor | None = None) -> torch.Tensor:
+        if self.phase == "train":
+            self.age += 1
+            return t
+        return t * (self.age <= 20)
+
+
+STEPS = 10  # an epoch, of two owners together
+FICKLE = {  # the last two epochs are worse than the four before them
+    "epochs": 6,
+    "learning_rate": 2e-2,
+    "keep": "best",
+    "defence": "test_experiment:Wearing",
+    "owners": 2,
+    "schedule": "average",
+    "cut": ["act1", "act2"],
+    "shares": "owners=300,validation=150,auxiliary=250,attacker_validation=50,victims=150",
+}
+
+
+def accuracies(record: Record) -> list[float]:
+    return [row["validation_accuracy"] for row in record.training["epochs"]]
+
+
+@pytest.fixture(scope="module")
+def fickle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Record]:
+    store = Store(tmp_path_factory.mktemp("fickle"))
+    return store, run_training(assembly(**FICKLE), store)
+
+
+def test_the_best_epoch_is_kept(tmp_path: Path, fickle: tuple[Store, Record]) -> None:
+    store, best = fickle
+    measured = accuracies(best)
+    assert value(best, "accuracy") == max(measured) > 0.3 > max(measured[4:])
+    a = assembly(**FICKLE)
+    network = load_network(a, store, best.id)
+    x, y = a.take(a.shares.validation)
+    hits = network.far.predict(network.defended(x)).argmax(1) == y
+    assert float(hits.float().mean()) == pytest.approx(max(measured))
+    # The first of the best: the same training, stopped there.
+    count = measured.index(max(measured)) + 1
+    stopped = run_training(assembly(**FICKLE | {"keep": "last", "epochs": count}), Store(tmp_path))
+    expected = weights(Store(tmp_path), stopped.id, last=2)
+    assert_bit_equal(weights(store, best.id, last=2), expected)
+
+
+@pytest.mark.parametrize("epochs_after_the_best", [0, 1, 2])
+def test_the_best_epoch_is_kept_by_a_killed_training_too(
+    tmp_path: Path, fickle: tuple[Store, Record], epochs_after_the_best: int
+) -> None:
+    """The newest checkpoint is from before the best epoch ended, or from after that."""
+    undisturbed, record = fickle
+    best = accuracies(record).index(max(accuracies(record)))
+    store, stop = Store(tmp_path), STEPS * (best + epochs_after_the_best) + 4
+
+    def kill(stage: str, done: int, total: int) -> None:
+        assert total == 6 * STEPS
+        if done == stop:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run_training(assembly(**FICKLE), store, every=3, on_progress=kill)
+    resumed = run_training(assembly(**FICKLE), store, every=3)
+    assert resumed.findings() == record.findings()
+    assert_bit_equal(weights(store, resumed.id, last=2), weights(undisturbed, record.id, last=2))
+    assert not (tmp_path / ".training" / resumed.id).exists()
+
+
+def test_no_best_epoch_without_a_validation_share() -> None:
+    shares = "owners=400,auxiliary=250,attacker_validation=50,victims=150"
+    with pytest.raises(ConfigError, match=r"keep: best is by accuracy on validation: .* is empty"):
+        assembly(keep="best", shares=shares)
+    assert assembly(shares=shares).experiment.keep == "last"
+
+
+@pytest.mark.parametrize(
+    "change", [{"order": "stored"}, {"keep": "best"}, {"precision": "bfloat16"}], ids=str
+)
+def test_how_it_was_trained_belongs_to_the_networks_name(
+    change: dict[str, str], tmp_path: Path
+) -> None:
+    plain, other = assembly(), assembly(**change)
+    assert plain.network_run != other.network_run
+    assert plain.judge_run == other.judge_run
+    path = tmp_path / "w.safetensors"
+    path.touch()
+    given = {"weights": str(path), "epochs": None}  # nothing is trained
+    if "keep" not in change:
+        assert assembly(**given).network_run == assembly(**change, **given).network_run
+
+
+def test_a_network_trained_in_bfloat16_is_another_one_and_serves(
+    store: Store, undefended: Record
+) -> None:
+    r = run_training(assembly(precision="bfloat16"), store)
+    assert value(r, "accuracy") > 0.7
+    assert undefended.victim
+    rounded, exact = weights(store, r.id), weights(store, undefended.victim)
+    assert {t.dtype for t in rounded.values()} == {torch.float32}
+    assert not any(torch.equal(rounded[k], exact[k]) for k in exact)
+
+
+def test_whether_noise_of_training_serves_as_well_makes_another_run() -> None:
+    """Validation is served: its accuracy, and with ``keep=best`` the network, hang on it."""
+    ids = {assembly(defence=f"laplace:scale=3,active={a}").network_run for a in ("train", "both")}
+    assert len(ids) == 2
+
+
+def test_a_network_is_attacked_behind_other_defences_than_it_was_trained_with(
+    tmp_path: Path,
+) -> None:
+    noisy, store = assembly(defence="laplace:scale=3", epochs=1), Store(tmp_path)
+    trained = run_training(noisy, store)
+    silent = noisy.variant(defence=parse({"defence": "laplace:scale=3,active=train"}).defence)
+    outcome = carry_out(silent, store, trained=trained)
+    assert outcome.record.victim == trained.id
+    assert outcome.record.defence["noise_deviation"] == 0
+    assert [r.kind for r in store].count("train") == 1
+
+
+def test_two_who_want_one_network_train_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cutlayer import trained
+
+    real, begun, found = trained._train, [], []
+
+    def slowly(*arguments: object) -> Record:
+        begun.append(threading.current_thread())
+        time.sleep(0.5)  # long enough for the other one to come
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trained, "_train", slowly)
+    a = assembly(epochs=1)
+    threads = [
+        threading.Thread(target=lambda: found.append(run_training(a, Store(tmp_path))))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(begun) == 1
+    assert [r.id for r in found] == [a.network_run] * 3
+
+
+# Who attacks, and with which samples
+
+
+def rows(x: torch.Tensor) -> set[bytes]:
+    return {sample.numpy().tobytes() for sample in x}
+
+
+def untrained_view(a: Assembly) -> View:
+    return view_of(a, as_built(a))
+
+
+def test_samples_of_another_data_set_are_the_attackers(store: Store, undefended: Record) -> None:
+    abroad = assembly(auxiliary="test_experiment:others")
+    v = untrained_view(abroad)
+    theirs = rows(others().x)
+    assert (len(v.auxiliary), len(v.validation)) == (250, 50)
+    assert rows(v.auxiliary) | rows(v.validation) <= theirs
+    assert not rows(v.auxiliary) & rows(v.validation)
+    labels = {x.numpy().tobytes(): int(y) for x, y in zip(others().x, others().y, strict=True)}
+    assert v.auxiliary_labels is not None
+    assert all(
+        labels[x.numpy().tobytes()] == y
+        for x, y in zip(v.auxiliary, v.auxiliary_labels.tolist(), strict=True)
+    )
+    r = run_attack(abroad, store)
+    assert r.id != undefended.id
+    assert r.victim == undefended.victim
+    assert r.threat["auxiliary_from"] == "others"
+    assert undefended.threat["auxiliary_from"] == "blobs"
+    assert r.floors == undefended.floors  # what needs no attack at all knows the owners' data
+    assert value(r, "mse") > value(undefended, "mse")
+
+
+def test_a_smaller_data_set_is_taken_in_the_proportion_of_the_shares() -> None:
+    v = untrained_view(assembly(auxiliary="test_experiment:others:n=60"))
+    assert (len(v.auxiliary), len(v.validation)) == (50, 10)
+    with pytest.raises(ConfigError, match=r"shape \(1, 12, 12\) wanted.*got \(1, 9, 9\)"):
+        untrained_view(assembly(auxiliary="test_experiment:others:side=9"))
+
+
+def test_the_data_that_is_attacked_is_not_another_data_set() -> None:
+    """It would hold the victims."""
+    with pytest.raises(ConfigError, match="another data set"):
+        untrained_view(assembly(auxiliary="test_experiment:blobs"))
+
+
+@pytest.mark.parametrize("source", [None, "test_experiment:others"])
+def test_an_attacker_may_have_fewer_samples(source: str | None) -> None:
+    v = untrained_view(assembly(auxiliary=source, auxiliary_samples=40))
+    every = untrained_view(assembly(auxiliary=source))
+    assert (len(v.auxiliary), len(v.validation)) == (40, 8)
+    assert torch.equal(v.auxiliary, every.auxiliary[:40])
+    assert assembly(auxiliary_samples=40).network_run == assembly().network_run
+    assert assembly(auxiliary_samples=40).attack_run != assembly().attack_run
+    with pytest.raises(ConfigError, match="at most 250 wanted, what the attacker has: got 251"):
+        untrained_view(assembly(auxiliary=source, auxiliary_samples=251))
+
+
+@pytest.mark.parametrize(
+    "change", [{"auxiliary": "test_experiment:others:side=9"}, {"auxiliary_samples": 251}], ids=str
+)
+def test_samples_that_cannot_be_had_are_missed_before_anything_is_trained(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    with pytest.raises(ConfigError, match="wanted"):
+        run_attack(assembly(**change), Store(tmp_path))
+    assert list(Store(tmp_path)) == []
+
+
+def test_an_owner_who_attacks_alone_has_its_own_training_data() -> None:
+    a = assembly(threat="owner-alone", owners=2)
+    v = untrained_view(a)
+    own, victims = (rows(a.take(i)[0]) for i in (a.shares.owners[0], a.victims))
+    assert (len(v.auxiliary), len(v.validation)) == (200 * 5 // 6, 200 - 200 * 5 // 6)
+    assert rows(v.auxiliary) | rows(v.validation) == own
+    assert not rows(v.auxiliary) & rows(v.validation)
+    assert not own & victims
+    assert a.attackers_source == "blobs, owner 0"
+    together = untrained_view(assembly(threat="server-and-owner", owners=2))
+    only_one = untrained_view(assembly(threat="owner-alone"))
+    assert torch.equal(together.auxiliary, only_one.auxiliary)  # the attacker's share
+    assert rows(only_one.auxiliary) == rows(a.take(a.shares.auxiliary)[0])
+    elsewhere = assembly(threat="owner-alone", owners=2, auxiliary="test_experiment:others")
+    assert rows(untrained_view(elsewhere).auxiliary) <= rows(others().x)
+
+
+def test_an_attack_carried_out_is_what_an_attack_run_records(
+    store: Store, undefended: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cutlayer import experiment
+
+    a, before, fitted = assembly(), len(list(store)), []
+    fit = experiment.fitted_attack
+
+    def fitting(*given: object) -> Reconstruction:
+        fitted.append(fit(*given))  # type: ignore[arg-type]
+        return fitted[-1]
+
+    monkeypatch.setattr(experiment, "fitted_attack", fitting)
+    out = carry_out(a, store)
+    assert len(list(store)) == before  # nothing is kept
+    assert out.record.findings() == undefended.findings()
+    assert torch.equal(out.x, a.take(a.victims)[0])
+    error = (out.x - out.x_hat).square().flatten(1).mean(1)
+    torch.testing.assert_close(out.values["mse"], error)
+    assert value(out.record, "mse") == pytest.approx(float(error.mean()), rel=1e-5)
+    assert (out.values["top1_in_class"] >= out.values["top1"]).all()  # among fewer
+    again = carry_out(a, store, fitted=fitted[0])
+    assert len(fitted) == 1
+    assert torch.equal(again.x_hat, out.x_hat)
+    assert again.record.leakage == out.record.leakage
 
 
 def test_repeats_are_averaged(store: Store) -> None:
@@ -320,6 +610,18 @@ def test_cuts_lists_all_and_checks_them(model: str, capsys: pytest.CaptureFixtur
         (["train", "--model", "ecg"], "model ecg:"),
         (["attack", "--threat", "query-free", "--model", "mlp", "--epochs", "1"], "withholds"),
         (["attack", "--victims", "9999"], "at most 500 wanted"),
+        (["attack", "--auxiliary", "mnits"], "data 'mnits': unknown, did you mean 'mnist'?"),
+        (
+            [
+                "train",
+                "--keep",
+                "best",
+                "--shares",
+                "owners=9,auxiliary=9,attacker_validation=9,victims=5",
+            ],
+            "keep: best is by accuracy on validation",
+        ),
+        (["train", "--precision", "float16"], "precision"),
         (["train", "--device", "cuda"], "no CUDA device here"),
         (["runs", "show", "zzz"], "no such run"),
         (["report"], "at least one attack run wanted"),

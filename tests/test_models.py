@@ -60,6 +60,21 @@ def test_cut_widths_are_the_papers():
         assert {p.name: p.shape for p in points}[name] == wanted
 
 
+def test_titcombe_scales_its_input_and_ends_in_a_softmax_where_the_published_code_does():
+    ours = titcombe((1, 9, 9), 4, width=8).eval()
+    theirs = titcombe((1, 9, 9), 4, width=8, mean=0.1307, deviation=0.3081, softmax=True).eval()
+    theirs.load_state_dict(ours.state_dict())  # neither has anything to learn
+    x = torch.rand(5, 1, 9, 9)
+    answer = theirs(x)
+    torch.testing.assert_close(answer, torch.softmax(ours((x - 0.1307) / 0.3081), 1))
+    torch.testing.assert_close(answer.sum(1), torch.ones(5))
+    names = [name for name, _ in theirs.named_children()]
+    assert (names[0], names[-1]) == ("norm", "softmax")
+    points = cut_points(theirs, x)
+    assert points.traced
+    assert DEFAULT_CUT["titcombe"] in points.names
+
+
 # Properties
 
 

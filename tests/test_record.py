@@ -2,6 +2,7 @@
 
 import errno
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +98,45 @@ def test_a_network_that_was_attacked_is_not_removed_first(tmp_path: Path) -> Non
     assert store.remove("attack-01") > 0
     assert store.remove("train-aa") > 0
     assert list(tmp_path.iterdir()) == []
+
+
+def made_at_once(root: Path, *runs: str, patience: float = 0.1) -> int:
+    """How many of them are being made at the same time, at most; each is asked for on its own."""
+    inside, most, all_of_them = list[str](), list[int](), threading.Event()
+
+    def make(run: str) -> None:
+        with Store(root).making(run):
+            inside.append(run)
+            most.append(len(inside))
+            if len(inside) == len(runs):
+                all_of_them.set()
+            all_of_them.wait(patience)
+            inside.remove(run)
+
+    threads = [threading.Thread(target=make, args=(run,)) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == len(runs)
+    return max(most)
+
+
+def test_one_run_is_made_by_one_at_a_time_and_different_runs_side_by_side(tmp_path: Path) -> None:
+    assert made_at_once(tmp_path, "train-aa", "train-aa", "train-aa") == 1
+    assert made_at_once(tmp_path, "train-aa", "train-bb", patience=60) == 2
+    assert list(Store(tmp_path)) == []  # what is being made is not there yet
+
+
+def test_who_fails_to_make_a_run_lets_the_next_one_try(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), Store(tmp_path).making("train-aa"):
+        raise KeyboardInterrupt
+    assert made_at_once(tmp_path, "train-aa") == 1
+
+
+def test_without_locks_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutlayer.record.fcntl", None)
+    assert made_at_once(tmp_path, "train-aa", "train-aa", patience=60) == 2
 
 
 GOOD = dict(

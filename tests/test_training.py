@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from cutlayer.defences import Chain, Defence, Defended, Laplace, NoPeek
-from cutlayer.parties import Owner, Relay, Server, optimiser, party_state
+from cutlayer.parties import Owner, Party, Relay, Server, optimiser, party_state
+from cutlayer.precision import Precision, laid_out
+from cutlayer.precision import run as run_in
 from cutlayer.training import Checkpoints, Plan, Progress, average, batches, steps_per_epoch, train
-from cutlayer.wire import At, Tap
+from cutlayer.wire import At, FarSide, StepResult, Tap
 
 SHAPE = (6,)
 
@@ -34,15 +36,22 @@ def data(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def party(
-    number: int = 0, n: int = 40, defences: tuple[Defence, ...] = (), name: str = "adam"
+    number: int = 0,
+    n: int = 40,
+    defences: tuple[Defence, ...] = (),
+    name: str = "adam",
+    precision: Precision = "float32",
 ) -> Owner:
-    side = Defended(near(), Chain(*copy.deepcopy(defences)))
+    side = Defended(near(), Chain(*copy.deepcopy(defences)), precision=precision)
     return Owner(number, side, optimiser(name, side, 1e-2), data(n, number), root=5)
 
 
-def server(name: str = "adam", segment: nn.Module | None = None) -> Server:
+def server(
+    name: str = "adam", segment: nn.Module | None = None, precision: Precision = "float32"
+) -> Server:
     segment = segment or far()
-    return Server(segment, optimiser(name, segment, 1e-2), root=5, shape=SHAPE)
+    made = optimiser(name, segment, 1e-2)
+    return Server(segment, made, root=5, shape=SHAPE, precision=precision)
 
 
 AT = At("s", 0, 0, 0)
@@ -245,6 +254,38 @@ def test_no_batch_of_one_is_left_over() -> None:
         assert min(sizes) >= 2
 
 
+@pytest.mark.parametrize("order", ["stored", "shuffled"])
+def test_samples_come_as_they_are_stored_or_in_an_order_of_each_epoch(
+    order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dealt: dict[int, list[Tensor]] = {0: [], 1: []}
+    real = Owner.step
+
+    def step(self: Owner, index: Tensor, far: FarSide, *, at: At) -> float:
+        dealt[at.epoch].append(index)
+        return real(self, index, far, at=at)
+
+    monkeypatch.setattr(Owner, "step", step)
+    plan = Plan(session="s", epochs=2, batch_size=8, root=5, order=order)  # type: ignore[arg-type]
+    train(plan, [party(n=33)], server())
+    first, second = torch.cat(dealt[0]), torch.cat(dealt[1])
+    assert torch.equal(first, torch.arange(33)) == (order == "stored")
+    assert torch.equal(first, second) == (order == "stored")
+    assert torch.equal(second.sort().values, torch.arange(33))
+
+
+def test_what_is_measured_after_an_epoch_is_told_the_epochs_before_it() -> None:
+    told = []
+
+    def validate(owner: Owner, history: Sequence[Mapping[str, float]]) -> float:
+        told.append([row["validation_accuracy"] for row in history])
+        return float(len(history))
+
+    _, progress = train(PLAN, [party()], server(), validate=validate)
+    assert told == [[], [0.0], [0.0, 1.0]]
+    assert [row["validation_accuracy"] for row in progress.history] == [0.0, 1.0, 2.0]
+
+
 def test_the_wire_carries_what_the_defence_let_through() -> None:
     """Defence on: what crosses differs from z; the tap hears exactly what the server was given."""
     owner, tap = party(defences=(Laplace(3.0),)), Tap(server())
@@ -322,3 +363,157 @@ def test_a_checkpoint_cut_short_is_not_one(tmp_path: Path) -> None:
     owner, side = party(), server()
     progress = Checkpoints(tmp_path, every=4, identity="i").restore([owner], side)
     assert progress.done == json.loads((kept / "manifest.json").read_text())["progress"]["done"]
+
+
+# In which arithmetic
+
+
+def test_bfloat16_rounds_what_is_multiplied_and_nothing_else() -> None:
+    """Reference: the operands rounded by hand, and the sums as float32 keeps them."""
+    layer, x = nn.Linear(64, 32), torch.randn(16, 64)
+    rounded = [t.bfloat16().double() for t in (x, layer.weight, layer.bias)]
+    exact = rounded[0] @ rounded[1].T + rounded[2]
+    got = run_in(layer, x, "bfloat16")
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(
+        got.double(), exact, rtol=2**-8, atol=1e-6
+    )  # the result's own digits
+    assert torch.equal(run_in(layer, x, "float32"), layer(x))
+    assert not torch.equal(got, layer(x))
+    got.sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.dtype == torch.float32
+
+
+class Crossing(Tap):
+    """Keeps the replies too."""
+
+    def step(self, z: Tensor, y: Tensor, *, at: At) -> StepResult:
+        self.reply = super().step(z, y, at=at)
+        return self.reply
+
+
+def test_bfloat16_learns_as_float32_does_and_exchanges_float32() -> None:
+    plan, results = Plan(session="s", epochs=8, batch_size=8, root=5), {}
+    for precision in ("float32", "bfloat16"):
+        owner = party(n=80, precision=precision)
+        side = server(precision=precision)
+        tap = Crossing(side)
+        _, progress = train(plan, [owner], tap)
+        results[precision] = progress.history, state(owner, side)
+        assert {t.dtype for t in tap.seen} == {torch.float32}
+        assert tap.reply.gradient.dtype == torch.float32
+        floating = [t for t in results[precision][1].values() if t.is_floating_point()]
+        assert {t.dtype for t in floating} == {torch.float32}
+    (exact, weights), (near_it, rounded) = results["float32"], results["bfloat16"]
+    assert exact[-1]["loss"] < 0.8 * exact[0]["loss"]
+    assert near_it[-1]["loss"] == pytest.approx(exact[-1]["loss"], rel=0.05)
+    assert not torch.equal(
+        weights["0.segment.segment.0.weight"], rounded["0.segment.segment.0.weight"]
+    )
+    assert not torch.equal(weights["1.segment.0.weight"], rounded["1.segment.0.weight"])
+
+
+def test_relays_round_too() -> None:
+    tail, z = far(), torch.randn(8, 6)
+    out = []
+    for precision in ("float32", "bfloat16"):
+        relay = Relay("relay1", copy.deepcopy(tail[:2]), None, server(segment=tail[2:]), root=5,
+                      shape=SHAPE, precision=precision)  # fmt: skip
+        relay.far.shape = (8,)  # type: ignore[attr-defined]
+        out.append(relay.forward(z, at=AT))
+    assert not torch.equal(out[0], out[1])
+    assert {t.dtype for t in out} == {torch.float32}
+
+
+def test_what_is_trained_in_bfloat16_serves_in_float32() -> None:
+    x, z = torch.rand(9, 4), torch.randn(9, 6)
+    exact, rounded = party(), party(precision="bfloat16")
+    for owner in (exact, rounded):
+        owner.defended.segment[3].p = 0.0  # type: ignore[index]
+    both = exact.defended, rounded.defended
+    assert torch.equal(both[0].eval()(x), both[1].eval()(x))
+    assert torch.equal(both[0].repeats(x, 2), both[1].repeats(x, 2))
+    assert torch.equal(server().predict(z), server(precision="bfloat16").predict(z))
+    assert not torch.equal(both[0].train()(x), both[1].train()(x))
+
+
+class Weighing(Defence):
+    """Keeps the arithmetic that it was used in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[torch.dtype, bool]] = []
+
+    def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor:
+        assert x is not None
+        self.seen += [(t.dtype, _rounding()), (x.dtype, _rounding())]
+        return t
+
+    def penalty(self, x: Tensor, z: Tensor, sent: Tensor) -> Tensor:
+        self.seen += [(t.dtype, _rounding()) for t in (x, z, sent, x @ x.T, z @ z.T)]
+        return 0.1 * (x @ x.T - z @ z.T).square().mean()
+
+
+def _rounding() -> bool:
+    return torch.is_autocast_enabled("cpu")
+
+
+def test_defences_and_penalties_work_in_float32_whatever_the_segment_does() -> None:
+    owner = party(defences=(Weighing(),), precision="bfloat16")
+    owner.step(torch.arange(8), server(precision="bfloat16"), at=AT)
+    weighing = owner.defended.defence.members[0]
+    assert len(weighing.seen) == 7  # type: ignore[arg-type]
+    assert set(weighing.seen) == {(torch.float32, False)}  # type: ignore[arg-type]
+
+
+# How weights are stored
+
+
+def images(n: int = 12) -> tuple[Tensor, Tensor]:
+    x = torch.rand(n, 3, 6, 6, generator=torch.Generator().manual_seed(2))
+    return x, torch.arange(n) % 3
+
+
+def convolutions() -> nn.Sequential:
+    torch.manual_seed(4)
+    layers = nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Conv2d(4, 5, 2), nn.MaxPool2d(2, 1), nn.Flatten()
+    return nn.Sequential(*layers, nn.Linear(20, 3))
+
+
+def test_weights_stored_channels_last_give_the_same_values() -> None:
+    plain, ours = convolutions(), laid_out(convolutions())
+    assert [*plain.state_dict()] == [*ours.state_dict()]
+    x, y = images()
+    gradients = []
+    for network in (plain, ours):
+        nn.functional.cross_entropy(network(x), y).backward()
+        gradients.append([p.grad for p in network.parameters()])
+    torch.testing.assert_close(ours(x), plain(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
+    lies = [n[2].weight.is_contiguous(memory_format=torch.channels_last) for n in (plain, ours)]  # type: ignore[index]
+    assert lies == [False, True]
+
+
+def test_moments_of_weights_stored_channels_last_come_back_from_disk(tmp_path: Path) -> None:
+    """The fused kernel takes moments as they lie in memory: they have to lie as the weights do."""
+    x, y = images()
+
+    def learner() -> Party:
+        module = laid_out(convolutions())
+        return Party("owner0", module, optimiser("adam", module, 1e-2), root=5)
+
+    def step(of: Party) -> None:
+        nn.functional.cross_entropy(of.module(x), y).backward()
+        of.update()
+
+    undisturbed, resumed = learner(), learner()
+    for _ in range(3):
+        step(undisturbed)
+    undisturbed.save(AT, tmp_path)
+    resumed.restore(AT, tmp_path)
+    assert_bit_equal(state(resumed), state(undisturbed))
+    for _ in range(2):
+        step(undisturbed)
+        step(resumed)
+    assert_bit_equal(state(resumed), state(undisturbed))

@@ -128,6 +128,11 @@ class Assembly:
         if part is None:
             return None
         found = load_data(self.experiment, part)
+        if found.checksum == self.dataset.checksum:
+            raise ConfigError(
+                f"auxiliary {part.kind}: another data set wanted than the one that is attacked, "
+                "which holds the victims; leave it out for the auxiliary share"
+            )
         if found.bounds is None:
             x = found.x.float()
             found = found.with_bounds(x.amin(), x.amax())
@@ -338,7 +343,7 @@ class Assembly:
             "model": jsonable(asdict(e.model)),
             "cut": self.cut_after,
             "weights": _checksum(Path(e.weights)) if e.weights else None,
-            "defence": [_in_training(p) for p in self.defences_in_training],
+            "defence": [jsonable(asdict(p)) for p in self.defences_in_training],
             "epochs": e.passes,
             **{name: getattr(e, name) if e.passes else None for name in learns},
             "seed": e.seed,
@@ -412,13 +417,6 @@ class Assembly:
             "scaling": None if bounds is None else [t.tolist() for t in bounds],
             "shares": {n: {"count": counts[n], "ranges": r} for n, r in where.items()},
         }
-
-
-def _in_training(part: Part) -> dict[str, Any]:
-    """A defence that acts in training, as JSON; whether it also serves trains nothing else."""
-    args = {k: "both" if k == "active" else v for k, v in part.args.items()}
-    plain: dict[str, Any] = jsonable(asdict(Part(part.kind, args)))
-    return plain
 
 
 def _built(part: Part) -> Defence:

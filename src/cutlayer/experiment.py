@@ -82,6 +82,7 @@ def run_attack(
             what the attack needs.
         OSError: the store cannot be written.
     """
+    assembly.attackers_own()  # what cannot be had is missed before anything is trained
     run_training(assembly, store, every=every, on_progress=on_progress)
     if assembly.attack_run in store:
         return store.record(assembly.attack_run)
@@ -95,16 +96,19 @@ def carry_out(
     assembly: Assembly,
     store: Store,
     *,
+    trained: Record | None = None,
     fitted: Reconstruction | None = None,
     on_progress: OnProgress = silent,
 ) -> Outcome:
     """``run_attack`` without looking for an earlier one, and without keeping it.
 
     Args:
+        trained: The run whose network is attacked, with the experiment's defences in front of it;
+            by default the experiment's own.
         fitted: The experiment's attack as fitted before, where what it learned from was the same.
     """
     e = assembly.experiment
-    trained = run_training(assembly, store, on_progress=on_progress)
+    trained = trained or run_training(assembly, store, on_progress=on_progress)
     judge, judged_by = trained_judge(assembly, store, on_progress)
     started = time.perf_counter()
     network = load_network(assembly, store, trained.id)

@@ -122,8 +122,9 @@ def _published_attack(task: Task, assembly: Assembly, store: Store, results: Pat
         if scale:
             after = {"kind": "laplace", "args": {"scale": scale, "active": "serve"}}
             parts = (*parts, *parse({"defence": [after]}).defence)
-        # The same classifier: noise of its training acts in that phase alone.
-        outcome = carry_out(silent.variant(defence=parts, attack=part), store, fitted=attack)
+        # The same classifier: what it was trained with acts in that phase alone.
+        variant = silent.variant(defence=parts, attack=part)
+        outcome = carry_out(variant, store, trained=trained, fitted=attack)
         _pictures(outcome, replace(task, key=f"{task.key}-{name}"), results)
         found["served"][name] = {"record": _plain(outcome.record), **_of_reconstructions(outcome)}
     return found
