@@ -20,6 +20,7 @@ from cutlayer.data import Dataset
 from cutlayer.defences import Defence
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import carry_out, load_network, run_attack, run_training, view_of
+from cutlayer.metrics import reidentification_rank
 from cutlayer.record import Record, Store
 from cutlayer.threat import View
 from cutlayer.trained import as_built
@@ -425,6 +426,8 @@ def test_an_attack_carried_out_is_what_an_attack_run_records(
     error = (out.x - out.x_hat).square().flatten(1).mean(1)
     torch.testing.assert_close(out.values["mse"], error)
     assert value(out.record, "mse") == pytest.approx(float(error.mean()), rel=1e-5)
+    alone = reidentification_rank(out.x, out.x_hat, labels=out.y) < 1
+    assert torch.equal(out.values["top1_in_class"], alone.float())
     assert (out.values["top1_in_class"] >= out.values["top1"]).all()  # among fewer
     again = carry_out(a, store, fitted=fitted[0])
     assert len(fitted) == 1
