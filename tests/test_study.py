@@ -108,7 +108,6 @@ def test_two_workers_share_out_with_one_thread_each(
     assert {text.split()[-1] for text in files(folder).values()} == {"1"}
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert seen[-1] == (6, 6, ())
-    assert any(running for *_, running in seen)
     done: set[str] = set()
     for what, key, _ in calls(folder):
         assert what != "work" or "train" in key or key.replace("attack", "train") in done
