@@ -1,7 +1,10 @@
 """Randomness by name: independent of call order, invisible outside."""
 
+import platform
+
 import torch
 
+from cutlayer.memory import keep_freed_memory
 from cutlayer.streams import generator, seed_of, stream
 
 
@@ -26,3 +29,16 @@ def test_the_callers_numbers_are_left_alone() -> None:
         torch.rand(10)
     generator(0, "y")
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_stream_draws_what_manual_seed_would() -> None:
+    with stream(0, "owner", 3):
+        ours = torch.rand(4), torch.empty(3).exponential_()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(0, "owner", 3))
+        theirs = torch.rand(4), torch.empty(3).exponential_()
+    assert all(map(torch.equal, ours, theirs))
+
+
+def test_freed_memory_is_kept_where_the_c_library_can() -> None:
+    assert keep_freed_memory() == (platform.libc_ver()[0] == "glibc")

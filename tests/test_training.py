@@ -495,6 +495,22 @@ def test_weights_stored_channels_last_give_the_same_values() -> None:
     assert lies == [False, True]
 
 
+def test_a_gradient_meets_pooling_channels_last_once() -> None:
+    """After a flattening it comes back contiguous, and every layer below would turn it again."""
+    network, came = laid_out(laid_out(convolutions())), list[Tensor]()
+    pooling = network.get_submodule("3")
+    assert len(pooling._forward_hooks) == 1  # laid out twice, one turn
+
+    def listen(module: nn.Module, args: object, out: Tensor) -> None:
+        assert out.grad_fn is not None
+        out.grad_fn.register_prehook(lambda gradients: came.append(gradients[0]))
+
+    pooling.register_forward_hook(listen)
+    x, y = images()
+    nn.functional.cross_entropy(network(x), y).backward()
+    assert came[0].is_contiguous(memory_format=torch.channels_last)
+
+
 def test_moments_of_weights_stored_channels_last_come_back_from_disk(tmp_path: Path) -> None:
     """The fused kernel takes moments as they lie in memory: they have to lie as the weights do."""
     x, y = images()

@@ -252,7 +252,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(arguments: argparse.Namespace) -> int:
     from . import commands
+    from .memory import keep_freed_memory
 
+    keep_freed_memory()
     name = arguments.command if arguments.command != "runs" else f"runs_{arguments.action}"
     run: Callable[[argparse.Namespace], int] = getattr(commands, name)
     return run(arguments)

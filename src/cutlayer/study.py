@@ -22,6 +22,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from .errors import did_you_mean
+from .memory import keep_freed_memory
 from .trial_log import DEATHS, Standing, TrialLog, database_says
 
 OnProgress = Callable[[int, int, tuple[str, ...]], None]  # done or failed, total, running keys
@@ -260,6 +261,7 @@ def _start(plan: str, crew: list[SpawnProcess]) -> None:
 
 def _worker(plan: str) -> None:
     """A worker process; when told to stop it hands its trial back."""
+    keep_freed_memory()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C would
     parent = multiprocessing.parent_process()
     assert parent is not None
