@@ -78,6 +78,11 @@ def _listened(assembly: Assembly) -> list[dict[str, Tensor]]:
     return found
 
 
+def _segment(kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of the owner's segment out of what was kept of an epoch."""
+    return {k.removeprefix("segment."): v for k, v in kept.items() if k.startswith("segment.")}
+
+
 def dependence_by_epoch(assembly: Assembly, store: Store) -> list[dict[str, Any]]:
     """The published statistic on the validation images after each epoch, and the accuracy then.
 
@@ -88,8 +93,7 @@ def dependence_by_epoch(assembly: Assembly, store: Store) -> list[dict[str, Any]
     x, _ = assembly.take(assembly.shares.validation)
     found = []
     for epoch, kept in enumerate(kept_messages(assembly, store)):
-        state = {k[8:]: v for k, v in kept.items() if k.startswith("segment.")}
-        network.defended.segment.load_state_dict(state)
+        network.defended.segment.load_state_dict(_segment(kept))
         z = measure.messages(network, x)
         row = record.training["epochs"][epoch]
         found.append(
@@ -115,9 +119,8 @@ def attack_epoch(assembly: Assembly, store: Store, epoch: int) -> dict[str, Any]
     """
     e, kept = assembly.experiment, kept_messages(assembly, store)
     network = load_network(assembly, store, run_training(assembly, store).id)
-    state = {k[8:]: v for k, v in kept[epoch - 1].items() if k.startswith("segment.")}
     segment = copy.deepcopy(network.defended.segment)
-    segment.load_state_dict(state)
+    segment.load_state_dict(_segment(kept[epoch - 1]))
     then = replace(network, defended=Defended(segment, network.defended.defence).eval())
     attack = fitted_attack(assembly, view_of(assembly, then), lambda *_: None)
     judge, _ = trained_judge(assembly, store)

@@ -136,9 +136,7 @@ def epochs_key(place: str, noise: float, weight: float) -> str:
 
 def _authors_code(setting: Name, options: Options) -> Iterator[Task]:
     for noise, weight in LATE:
-        raw = classifier(setting, options, noise=noise, weight=weight)
-        needed = (classifier_key(setting, noise, weight),)
-        yield Task(epochs_key(setting, noise, weight), "epochs", raw, needed)
+        yield _epochs(setting, options, noise, weight)
     # The attack table, and figure 2 by the published attack.
     for row in FILES:
         yield _published(setting, options, row.noise, row.weight)
@@ -159,7 +157,7 @@ def _authors_code(setting: Name, options: Options) -> Iterator[Task]:
             yield _attack(setting, options, 1.0, weight, heard=heard)
     # Figures 1 and 3.
     for domain, folder in DOMAINS.items():
-        if options.data_root and (Path(options.data_root) / folder).is_dir():
+        if _is_there(folder, options):
             other: dict[str, Any] = {"auxiliary": domain, "threat": "server-alone"}
             yield _published(setting, options, 0.0, 0.0, more=domain, **other)
             yield _attack(setting, options, 0.0, 0.0, more=domain, **other)
@@ -188,6 +186,20 @@ ADAPTIVE = {"kind": "inverse-network", "args": {}}
 def _classifier(place: Name, options: Options, noise: float, weight: float, seed: int = 0) -> Task:
     raw = classifier(place, options, noise=noise, weight=weight, seed=seed)
     return Task(classifier_key(place, noise, weight, seed), "classifier", raw)
+
+
+def _epochs(setting: Name, options: Options, noise: float, weight: float) -> Task:
+    return Task(
+        epochs_key(setting, noise, weight),
+        "epochs",
+        classifier(setting, options, noise=noise, weight=weight),
+        (classifier_key(setting, noise, weight),),
+    )
+
+
+def _is_there(folder: str, options: Options) -> bool:
+    """Whether the data of that folder are among the data files."""
+    return bool(options.data_root and (Path(options.data_root) / folder).is_dir())
 
 
 def _published(
@@ -269,7 +281,7 @@ def round_key(setting: str, epoch: int) -> str:
 def _other_data(options: Options) -> Iterator[Task]:
     """Weight × scale × (after, in training) on more complex data, in the setting of the text."""
     for name, folder in OTHER_DATA.items():
-        if not options.data_root or not (Path(options.data_root) / folder).is_dir():
+        if not _is_there(folder, options):
             continue
         data = other_data(name)
         scale = 0.5
@@ -324,6 +336,4 @@ def _quick(setting: Name, options: Options) -> Iterator[Task]:
     yield _tuned(setting, options, 0.0, 1.0)
     if setting == "authors-code":
         yield from _rounds(setting, options, small)
-        raw = classifier(setting, options, weight=0.5)
-        needed = (classifier_key(setting, 0.0, 0.5),)
-        yield Task(epochs_key(setting, 0.0, 0.5), "epochs", raw, needed)
+        yield _epochs(setting, options, 0.0, 0.5)
