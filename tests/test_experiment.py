@@ -294,6 +294,19 @@ def test_a_network_is_attacked_behind_other_defences_than_it_was_trained_with(
     assert [r.kind for r in store].count("train") == 1
 
 
+def deep() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(144, 10), *(nn.Linear(10, 10) for _ in range(10)))
+
+
+def test_the_best_epoch_of_more_than_ten_segments_is_kept(tmp_path: Path) -> None:
+    """The name ``far10`` begins with ``far1``."""
+    cuts = [str(i) for i in range(11)]
+    a = assembly(model="test_experiment:deep", cut=cuts, keep="best", epochs=2)
+    record = run_training(a, Store(tmp_path))
+    best = max(row["validation_accuracy"] for row in record.training["epochs"])
+    assert value(record, "accuracy") == pytest.approx(best)
+
+
 def test_two_who_want_one_network_train_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

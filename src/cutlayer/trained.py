@@ -150,7 +150,8 @@ class _Best:
     def load(self, owner: Owner) -> None:
         every = load_tensors(self.path)
         for part, module in self._parts(owner).items():
-            own = {k.removeprefix(f"{part}/"): v for k, v in every.items() if k.startswith(part)}
+            mark = f"{part}/"
+            own = {k.removeprefix(mark): v for k, v in every.items() if k.startswith(mark)}
             module.load_state_dict(own)
 
 
