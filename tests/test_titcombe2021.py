@@ -1,7 +1,7 @@
 """The reproduction of Titcombe et al. 2021: its tasks, its statistics, its attack, its findings."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -236,6 +236,18 @@ def test_a_task_is_carried_out_once_and_found_again(
     assert [p["scale"] for p in points][:3] == [0.0, 0.1, 0.2]
     assert points[0]["accuracy"] == pytest.approx(found["found"]["accuracy"]["value"])
     assert not list((tmp_path / "results").rglob("*.[0-9]*"))  # nothing half-written
+
+
+def test_the_published_attack_trains_no_classifier_but_those_it_comes_after(
+    tmp_path: Path, small_tasks: list[Task]
+) -> None:
+    """Victim and validator."""
+    task = next(t for t in small_tasks if t.run == "published_attack")
+    small_tasks[:] = [replace(t, options={"scales": []}) if t == task else t for t in small_tasks]
+    needed = [parse(t.experiment) for t in small_tasks if t.key in task.after]
+    perform(task.key, context(tmp_path))
+    trained = {r.id for r in Store(tmp_path / "runs") if r.kind == "train"}
+    assert trained == {Assembly.of(e).network_run for e in needed}
 
 
 def test_a_damaged_finding_is_said_to_be_so(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,26 @@ def perform(key: str, context: Mapping[str, Any]) -> None:
         return
     store = store_at(Path(context["store"]))
     started, cpu = time.perf_counter(), time.process_time()
-    found = _CARRIED_OUT[task.run](task, Assembly.of(parse(task.experiment)), store, results)
+    after, assembly = [every[k] for k in task.after], Assembly.of(parse(task.experiment))
+    found = _CARRIED_OUT[task.run](_Job(task, after, assembly, store, results))
     seconds = {"wall": time.perf_counter() - started, "cpu": time.process_time() - cpu}
     seconds |= found.pop("seconds", {})
     write(task, results, found, seconds)
 
 
-def _classifier(task: Task, assembly: Assembly, store: Store, results: Path) -> Found:
+@dataclass(frozen=True)
+class _Job:
+    """A task, those it comes after, its experiment with the data read, and where things are."""
+
+    task: Task
+    after: Sequence[Task]
+    assembly: Assembly
+    store: Store
+    results: Path
+
+
+def _classifier(job: _Job) -> Found:
+    assembly, store = job.assembly, job.store
     record = run_training(assembly, store)
     network = load_network(assembly, store, record.id)
     x, y = assembly.take(assembly.shares.validation)
@@ -86,9 +99,9 @@ def _classifier(task: Task, assembly: Assembly, store: Store, results: Path) -> 
     return found
 
 
-def _attack(task: Task, assembly: Assembly, store: Store, results: Path) -> Found:
-    outcome = carry_out(assembly, store)
-    _pictures(outcome, task, results)
+def _attack(job: _Job) -> Found:
+    outcome = carry_out(job.assembly, job.store)
+    _pictures(outcome, job.task.key, job.results)
     return {"record": _plain(outcome.record), **_of_reconstructions(outcome)}
 
 
@@ -104,8 +117,9 @@ def _of_reconstructions(outcome: Outcome) -> Found:
     return found
 
 
-def _published_attack(task: Task, assembly: Assembly, store: Store, results: Path) -> Found:
+def _published_attack(job: _Job) -> Found:
     """Their table, and the same attack on the victims: undisturbed, and at each scale."""
+    task, assembly, store = job.task, job.assembly, job.store
     silent = assembly.variant(defence=_without_noise(assembly))
     trained = run_training(assembly, store)
     network = load_network(assembly, store, trained.id)
@@ -115,7 +129,7 @@ def _published_attack(task: Task, assembly: Assembly, store: Store, results: Pat
         assembly.variant(attack=part), view_of(assembly, network), lambda *_: None
     )
     assert isinstance(attack, PublishedAttack)
-    found: Found = {"table": _their_table(task, assembly, store, network, attack), "served": {}}
+    found: Found = {"table": _their_table(job, network, attack), "served": {}}
     noisy = {f"laplace-{b:g}": b for b in task.options["scales"]}
     for name, scale in {"clean": 0.0, **noisy}.items():
         parts = silent.experiment.defence
@@ -125,7 +139,7 @@ def _published_attack(task: Task, assembly: Assembly, store: Store, results: Pat
         # The same classifier: what it was trained with acts in that phase alone.
         variant = silent.variant(defence=parts, attack=part)
         outcome = carry_out(variant, store, trained=trained, fitted=attack)
-        _pictures(outcome, replace(task, key=f"{task.key}-{name}"), results)
+        _pictures(outcome, f"{task.key}-{name}", job.results)
         found["served"][name] = {"record": _plain(outcome.record), **_of_reconstructions(outcome)}
     return found
 
@@ -139,20 +153,18 @@ def _without_noise(assembly: Assembly) -> tuple[Any, ...]:
     return parse({"defence": raw}).defence
 
 
-def _their_table(
-    task: Task, assembly: Assembly, store: Store, network: Network, attack: PublishedAttack
-) -> Found:
+def _their_table(job: _Job, network: Network, attack: PublishedAttack) -> Found:
     """Distance correlation of inputs and reconstructions, and who can read these, their way.
 
-    On the images that they validate the attack with; batches of 256; undisturbed messages.
+    On the images that they validate the attack with; batches of 256; undisturbed messages. Their
+    validator is of the victim's kind too: the undefended classifier of another seed.
     """
+    assembly, store, (_, validator) = job.assembly, job.store, job.after
     x, y = assembly.take(assembly.shares.attacker_validation)
     made = torch.cat([attack.normalised(z) for z in measure.messages(network, x).split(512)])
     pixels = made * DEVIATION + MEAN
     found: Found = {"dependence": measure.dependence((x - MEAN) / DEVIATION, made, 256)}
-    setting = task.key.partition("/")[0]
-    other = _classifier_experiment(task, setting)
-    assembled = Assembly.of(parse(other))
+    assembled = Assembly.of(parse(validator.experiment))
     reader = load_network(assembled, store, run_training(assembled, store).id)
     answers = torch.cat([reader.without_defences(p) for p in pixels.split(512)])
     found["read_by_validator"] = float(accuracy(answers, y).mean())
@@ -163,21 +175,9 @@ def _their_table(
     return found
 
 
-def _classifier_experiment(task: Task, setting: str) -> dict[str, Any]:
-    """The undefended classifier of another seed: their validator is of the victim's kind too."""
-    from .settings import classifier
-
-    options = Options(
-        data_root=task.experiment.get("data_root"),
-        quick=task.experiment["data"] == "digits",
-        precision=str(task.experiment["precision"]),
-        device=str(task.experiment["device"]),
-    )
-    return classifier(setting, options, seed=1)  # type: ignore[arg-type]
-
-
-def _server_tuned(task: Task, assembly: Assembly, store: Store, results: Path) -> Found:
+def _server_tuned(job: _Job) -> Found:
     """Section 5: train the server's segment further under noise, the owner's stays as it is."""
+    task, assembly, store = job.task, job.assembly, job.store
     network = load_network(assembly, store, run_training(assembly, store).id)
     e, scale = assembly.experiment, float(task.options["scale"])
     x, y = assembly.take(assembly.shares.train)
@@ -208,12 +208,12 @@ def _server_tuned(task: Task, assembly: Assembly, store: Store, results: Path) -
     return {"scale": scale, "epochs": epochs, "before": before, "after": measured()}
 
 
-def _round(task: Task, assembly: Assembly, store: Store, results: Path) -> Found:
-    return attack_epoch(assembly, store, int(task.options["epoch"]))
+def _round(job: _Job) -> Found:
+    return attack_epoch(job.assembly, job.store, int(job.task.options["epoch"]))
 
 
-def _epochs(task: Task, assembly: Assembly, store: Store, results: Path) -> Found:
-    return {"epochs": dependence_by_epoch(assembly, store)}
+def _epochs(job: _Job) -> Found:
+    return {"epochs": dependence_by_epoch(job.assembly, job.store)}
 
 
 def _plain(record: Any) -> Found:
@@ -224,7 +224,7 @@ def _plain(record: Any) -> Found:
     return plain
 
 
-def _pictures(outcome: Outcome, task: Task, results: Path) -> None:
+def _pictures(outcome: Outcome, key: str, results: Path) -> None:
     """The first victim of each class, originals above reconstructions, as one small PNG."""
     if outcome.x.dim() != 4:
         return
@@ -234,12 +234,12 @@ def _pictures(outcome: Outcome, task: Task, results: Path) -> None:
 
     shown = gallery(outcome.x, outcome.y, outcome.x_hat, {}, show=10)
     rows = [torch.cat(list(shown[f"typical.{k}"]), dim=2) for k in ("x", "x_hat")]
-    path = results / f"{task.key}.png"
+    path = results / f"{key}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels(torch.cat(rows, dim=1)).numpy()).save(path, optimize=True)
 
 
-_CARRIED_OUT = {
+_CARRIED_OUT: Mapping[str, Callable[[_Job], Found]] = {
     "classifier": _classifier,
     "attack": _attack,
     "published_attack": _published_attack,
