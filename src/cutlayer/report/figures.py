@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INK, _MUTED = "#1c2430", "#6b7688"
+INK, MUTED = "#1c2430", "#6b7688"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#9a6a00", "#56b4e9", "#555555")
 _MARKERS = "os^XvP*"
 _MOST_ROWS = 40
@@ -36,11 +36,13 @@ def figure_files(every: Sequence[Setting], samples: Samples) -> dict[str, bytes]
     return found
 
 
-def _text(text: object) -> str:
-    return str(text).replace("$", r"\$")  # a class name is no formula
+def literal(text: object) -> str:
+    """Text as it is: a class name is no formula."""
+    return str(text).replace("$", r"\$")
 
 
-def _rendered(figure: "Figure") -> bytes:
+def as_png(figure: "Figure") -> bytes:
+    """The figure as a PNG file on white."""
     data = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # class names of any script
@@ -48,7 +50,8 @@ def _rendered(figure: "Figure") -> bytes:
     return data.getvalue()
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure in inches, outside matplotlib's own list of open ones."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -58,10 +61,10 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def _tradeoff(every: Sequence[Setting]) -> bytes:
-    figure = _figure(7, 4.6 * len(every))
+    figure = new_figure(7, 4.6 * len(every))
     for i, setting in enumerate(every):
         _scatter(figure.add_subplot(len(every), 1, i + 1), setting)
-    return _rendered(figure)
+    return as_png(figure)
 
 
 def _scatter(axes: "Axes", setting: Setting) -> None:
@@ -76,23 +79,23 @@ def _scatter(axes: "Axes", setting: Setting) -> None:
             xerr=_error(x),
             yerr=_error(y),
             fmt="D" if is_undefended(r) else _MARKERS[i % len(_MARKERS)],
-            color=_INK if is_undefended(r) else PALETTE[i % len(PALETTE)],
+            color=INK if is_undefended(r) else PALETTE[i % len(PALETTE)],
             capsize=2,
             linewidth=1,
-            label=_text(setting.labels[r.id]),
+            label=literal(setting.labels[r.id]),
         )
     from matplotlib.transforms import blended_transform_factory
 
     for floor, scores in setting.common_floors().items():
         value = scores.get(name, NONE).value
         if value is not None:
-            axes.axhline(value, color=_MUTED, linewidth=1, linestyle="--")
+            axes.axhline(value, color=MUTED, linewidth=1, linestyle="--")
             across = blended_transform_factory(axes.transAxes, axes.transData)
-            axes.text(0.01, value, _text(floor), transform=across, va="bottom", color=_MUTED)
+            axes.text(0.01, value, literal(floor), transform=across, va="bottom", color=MUTED)
     _floors_apart(axes, setting, name)
     axes.set_xlabel("accuracy")
     axes.set_ylabel(f"{metric(name).label} ({metric(name).leaks} leaks more)")
-    axes.set_title(_text(setting.name), loc="left")
+    axes.set_title(literal(setting.name), loc="left")
     axes.xaxis.set_major_formatter(lambda v, _: f"{v:.1%}")
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
@@ -109,8 +112,8 @@ def _floors_apart(axes: "Axes", setting: Setting, name: str) -> None:
         ]
         known = [(x, y) for x, y in pairs if x is not None and y is not None]
         if known:
-            label = _text(f"floor of each run: {floor}")
-            axes.plot(*zip(*known, strict=True), "_", color=_MUTED, markersize=12, label=label)
+            label = literal(f"floor of each run: {floor}")
+            axes.plot(*zip(*known, strict=True), "_", color=MUTED, markersize=12, label=label)
 
 
 def _error(e: Estimate) -> list[list[float]] | None:
@@ -140,18 +143,18 @@ def _reconstructions(every: Sequence[Setting], samples: Samples, group: str) -> 
     if not columns:
         return None
     tops = _tops(rows)
-    figure = _figure(1.8 + 0.75 * columns, 0.75 * tops[-1])
+    figure = new_figure(1.8 + 0.75 * columns, 0.75 * tops[-1])
     axes = figure.add_subplot()  # one for all cells: sixty of them take seconds
     for top, (label, x_hat, x, classes) in zip(tops, rows, strict=False):
-        axes.text(-0.1, top + 0.5, _text(label), ha="right", va="center", fontsize=8)
+        axes.text(-0.1, top + 0.5, literal(label), ha="right", va="center", fontsize=8)
         for j in range(len(x)):
             _draw(axes, x_hat[j], x[j], left=j, top=top)
         for j, name in enumerate(classes):
             short = name if len(name) < 16 else f"{name[:14]}…"
-            axes.text(j + 0.46, top - 0.06, _text(short), ha="center", fontsize=7, color=_MUTED)
+            axes.text(j + 0.46, top - 0.06, literal(short), ha="center", fontsize=7, color=MUTED)
     axes.set(xlim=(0, columns), ylim=(tops[-1], 0), aspect="equal")
     axes.set_axis_off()
-    return _rendered(figure)
+    return as_png(figure)
 
 
 def _tops(rows: Sequence[tuple[str, Tensor, Tensor, list[str]]]) -> list[float]:

@@ -63,11 +63,12 @@ def write(
         every, trained, samples, title=title, partial=partial, still=figures.get("tradeoff.png")
     )
     content["index.html"] = page.encode()
-    _place(content, Path(folder))
+    put_in_place(content, Path(folder))
     return Path(folder) / "index.html"
 
 
-def _place(content: Mapping[str, bytes], folder: Path) -> None:
+def put_in_place(content: Mapping[str, bytes], folder: Path) -> None:
+    """Write files by name, each moved in whole; figures left over from an earlier page go."""
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".report.{os.getpid()}"
     try:
@@ -122,12 +123,12 @@ def render(
         NONE=Estimate(value=None),
         style=parts.joinpath("page.css").read_text("utf-8"),
         scripts=scripts,
-        hashes=[_hash(s) for s in scripts],
+        hashes=[script_hash(s) for s in scripts],
         still=base64.b64encode(still).decode() if still else "",
     )
 
 
-def _hash(script: str) -> str:
+def script_hash(script: str) -> str:
     """How the page's security policy names the one script that it lets run."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 

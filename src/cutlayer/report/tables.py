@@ -35,7 +35,7 @@ def csv_files(every: Sequence[Setting], trained: Sequence[Record]) -> dict[str, 
         return (r.id, s.labels[r.id], s.name)
 
     return {
-        "runs.csv": _csv(
+        "runs.csv": as_csv(
             (*about, "threat", "attack", "repeats", "queries", "flags", "command"),
             (
                 (
@@ -50,11 +50,11 @@ def csv_files(every: Sequence[Setting], trained: Sequence[Record]) -> dict[str, 
                 for s, r in runs
             ),
         ),
-        "utility.csv": _csv(
+        "utility.csv": as_csv(
             (*about, "metric", *_ESTIMATE),
             ((*of(s, r), m, *_cells(e)) for s, r in runs for m, e in r.utility.items()),
         ),
-        "leakage.csv": _csv(
+        "leakage.csv": as_csv(
             (*about, "threat", "attack", "repeats", "metric", *_ESTIMATE, "advantage"),
             (
                 (
@@ -70,7 +70,7 @@ def csv_files(every: Sequence[Setting], trained: Sequence[Record]) -> dict[str, 
                 for m, e in r.leakage.items()
             ),
         ),
-        "floors.csv": _csv(
+        "floors.csv": as_csv(
             (*about, "floor", "metric", *_ESTIMATE),
             (
                 (*of(s, r), floor, m, *_cells(e))
@@ -79,11 +79,11 @@ def csv_files(every: Sequence[Setting], trained: Sequence[Record]) -> dict[str, 
                 for m, e in scores.items()
             ),
         ),
-        "flags.csv": _csv(
+        "flags.csv": as_csv(
             (*about, "flag", "meaning"),
             ((*of(s, r), f, FLAGS.get(f, "")) for s, r in runs for f in s.flags[r.id]),
         ),
-        "networks.csv": _csv(
+        "networks.csv": as_csv(
             ("run", "name", "data", "metric", *_ESTIMATE),
             (
                 (r.id, r.name, r.data.get("name"), m, *_cells(e))
@@ -98,7 +98,8 @@ def _cells(e: Estimate) -> tuple[Any, ...]:
     return tuple(getattr(e, k) for k in _ESTIMATE)
 
 
-def _csv(head: Sequence[str], rows: Any) -> str:
+def as_csv(head: Sequence[str], rows: Any) -> str:
+    """The text of a CSV file that a spreadsheet may open; ``None`` is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ...report.tables import _csv
+from ...report.tables import as_csv
 
 INK, MUTED = "ink", "muted"  # colours that follow the page's theme
 Dash = Literal["solid", "dash", "dot"]
@@ -69,4 +69,4 @@ class Chart:
                 blank = [None] * len(s.x)
                 cells = (s.x, s.y, s.low or blank, s.high or blank, s.text or blank)
                 rows += [(v.label, s.label, *c) for c in zip(*cells, strict=True)]
-        return _csv(("view", "series", "x", "y", "low", "high", "point"), rows)
+        return as_csv(("view", "series", "x", "y", "low", "high", "point"), rows)

@@ -9,7 +9,7 @@ from typing import Any
 from ...checks import FLAGS
 from ...metrics import METRICS, UTILITY
 from ...report.glossary import GLOSSARY
-from ...report.page import _hash, _place
+from ...report.page import put_in_place, script_hash
 from ...report.story import FLOOR_WORDS
 from . import pictures, tables_leaks, tables_made, tables_published
 from .charts import WORDS, every_chart
@@ -53,7 +53,7 @@ def write_page(
     written |= {f"{t.name}.csv": t.csv().encode() for t in _tables(content)}
     written |= {f"{c.name}.csv": c.csv().encode() for c in content["charts"].values()}
     written["index.html"] = render(content, stills).encode()
-    _place(written, Path(out))
+    put_in_place(written, Path(out))
     return Path(out) / "index.html"
 
 
@@ -123,7 +123,7 @@ def render(content: Mapping[str, Any], stills: Mapping[str, bytes]) -> str:
         stills={name: base64.b64encode(data).decode() for name, data in stills.items()},
         style="\n".join(s.joinpath("page.css").read_text("utf-8") for s in styles),
         scripts=scripts,
-        hashes=[_hash(s) for s in scripts],
+        hashes=[script_hash(s) for s in scripts],
         FLAGS=FLAGS,
         SIGNS=SIGNS,
         WORDS=WORDS,

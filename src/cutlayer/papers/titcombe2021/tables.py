@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ...metrics import METRICS
 from ...record import Estimate
 from ...report.reading import interval, number
-from ...report.tables import _csv
+from ...report.tables import as_csv
 from .leaks import Leak
 
 NOT_RUN = "not run yet"
@@ -86,7 +86,7 @@ class Table:
     def csv(self) -> str:
         """Every digit kept; an empty cell is null or has not been run."""
         head = [k for c in self.columns for k in c.keys]
-        return _csv(
+        return as_csv(
             (*head, "note"),
             ([v for c in line.cells for v in c.raw] + [line.note] for line in self.lines),
         )
