@@ -115,7 +115,7 @@ def by_size(findings: Findings) -> Chart:
             )
             for name, label, colour, symbol in (
                 (OURS, "our attacker", PALETTE[0], "circle"),
-                ("the paper's", "the paper's attacker", PALETTE[1], "square"),
+                (THEIRS, "the paper's attacker", PALETTE[1], "square"),
             )
         ]
         floors = [(n, every[-1].floors.get(metric)) for n, every in found if every]
@@ -141,7 +141,7 @@ def by_size(findings: Findings) -> Chart:
             )
         )
     waits = []
-    for name, label in (("the paper's", "the paper's attacker"), (OURS, "our attacker")):
+    for name, label in ((THEIRS, "the paper's attacker"), (OURS, "our attacker")):
         without = [n for n, every in found if name not in [x.attacker for x in every]]
         if without:
             waits.append(f"{label} with {', '.join(f'{n:,}' for n in without)} images")

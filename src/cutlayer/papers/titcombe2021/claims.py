@@ -10,8 +10,9 @@ from typing import Literal
 
 from .comparison import Row, figure_4, further_rows, table_1
 from .findings import Findings
-from .leaks import OURS, Configuration, Leak, configuration, domains, grid, rounds, sizes
+from .leaks import OURS, THEIRS, Configuration, Leak, configuration, domains, grid, rounds, sizes
 from .published import TABLE_1
+from .tables_leaks import by
 from .tasks import WEIGHTS, classifier_key
 
 PLACE: Literal["authors-code"] = "authors-code"
@@ -72,11 +73,11 @@ def _shows(row: Row) -> float:
 
 
 def _by(config: Configuration, attacker: str) -> Leak:
-    for x in config.leaks:
-        if x.attacker.startswith(attacker):
-            return x
-    who = "the paper's attacker" if attacker == "the paper's" else f"an attacker {OURS}"
-    raise _NotRun(f"{who}, on {config.words}")
+    found = by(config, attacker)
+    if found is None:
+        who = "the paper's attacker" if attacker == THEIRS else f"an attacker {OURS}"
+        raise _NotRun(f"{who}, on {config.words}")
+    return found
 
 
 def _score(x: Leak, metric: str) -> float:
@@ -156,8 +157,8 @@ def _weight_makes_noise_dear(findings: Findings) -> tuple[Verdict, str]:
 def _fair_trade(findings: Findings) -> tuple[Verdict, str]:
     config = configuration(findings, PLACE, 0.0, 0.5, "laplace-0.5")
     plain = configuration(findings, PLACE, 0.0, 0.5)
-    blind, seeing = _by(config, "the paper's"), _by(config, "trained")
-    before = _by(plain, "trained")
+    blind, seeing = _by(config, THEIRS), _by(config, OURS)
+    before = _by(plain, OURS)
     cost = before.accuracy - config.leaks[0].accuracy
     destroyed = _score(seeing, "read") < 0.5
     return _verdict(destroyed and cost <= 5, cost <= 5 or destroyed), (
@@ -169,10 +170,7 @@ def _fair_trade(findings: Findings) -> tuple[Verdict, str]:
 
 
 def _set_sizes(findings: Findings) -> tuple[Verdict, str]:
-    found = {
-        n: [x for x in leaks if x.attacker.startswith("the paper's")]
-        for n, leaks in sizes(findings)
-    }
+    found = {n: [x for x in leaks if x.attacker == THEIRS] for n, leaks in sizes(findings)}
     if not (found[250] and found[1250] and found[5000]):
         raise _NotRun("the published attack at 250, 1,250 and 5,000 samples")
     few, more, all_ = found[250][0], found[1250][0], found[5000][0]
@@ -193,11 +191,11 @@ def _set_sizes(findings: Findings) -> tuple[Verdict, str]:
 def _slants(findings: Findings) -> tuple[Verdict, str]:
     kept = []
     for w in WEIGHTS:
-        x = _by(configuration(findings, PLACE, 0.0, w), "the paper's")
+        x = _by(configuration(findings, PLACE, 0.0, w), THEIRS)
         if x.slant is None:
             raise _NotRun("slants")
         kept.append(x.slant)
-    ours = [_by(configuration(findings, PLACE, 0.0, w), "trained").slant for w in WEIGHTS]
+    ours = [_by(configuration(findings, PLACE, 0.0, w), OURS).slant for w in WEIGHTS]
     words = ", ".join(f"{k:.0%}" for k in ours if k is not None)
     return _verdict(kept[-1] < 0.5 * kept[0], kept[-1] < kept[0]), (
         f"Of the slant within a class the paper's attacker keeps "
@@ -208,7 +206,7 @@ def _slants(findings: Findings) -> tuple[Verdict, str]:
 
 def _destroyed(findings: Findings) -> tuple[Verdict, str]:
     config = configuration(findings, PLACE, 0.0, 0.0, "laplace-1")
-    blind, seeing = _by(config, "the paper's"), _by(config, "trained")
+    blind, seeing = _by(config, THEIRS), _by(config, OURS)
     averaging = [x for x in config.leaks if "averaging" in x.attacker]
     more = "".join(
         f", averaging {x.attacker.split()[-2]} messages {_score(x, 'ssim'):.2f} and "
@@ -229,7 +227,7 @@ def _destroyed(findings: Findings) -> tuple[Verdict, str]:
 def _domain(findings: Findings) -> tuple[Verdict, str]:
     parts, good = [], []
     for name, leaks in domains(findings):
-        theirs = [x for x in leaks if x.attacker.startswith("the paper's")]
+        theirs = [x for x in leaks if x.attacker == THEIRS]
         if theirs:
             parts.append(
                 f"{name} {_score(theirs[0], 'read'):.0%} read, SSIM {_score(theirs[0], 'ssim'):.2f}"
@@ -288,9 +286,9 @@ def _different_information(findings: Findings) -> tuple[Verdict, str]:
     plain = next((c for c in every if c.words == "undefended"), None)
     if plain is None:
         raise _NotRun("the attack on the undefended classifier")
-    noise = _by(configuration(findings, PLACE, 0.0, 0.0, "laplace-1"), "trained")
-    peek = _by(configuration(findings, PLACE, 0.0, 0.5), "trained")
-    base = _by(plain, "trained")
+    noise = _by(configuration(findings, PLACE, 0.0, 0.0, "laplace-1"), OURS)
+    peek = _by(configuration(findings, PLACE, 0.0, 0.5), OURS)
+    base = _by(plain, OURS)
 
     def words(x: Leak) -> str:
         return (

@@ -186,9 +186,7 @@ def sizes(findings: Findings, place: str = "authors-code") -> list[tuple[int, li
     found = []
     for size in (*SIZES, 5000):
         more = "" if size == 5000 else f"{size}-samples"
-        published = leak(
-            findings, published_key(place, 0.0, 0.0, more=more), "the paper's", "clean"
-        )
+        published = leak(findings, published_key(place, 0.0, 0.0, more=more), THEIRS, "clean")
         adaptive = leak(findings, attack_key(place, 0.0, 0.0, more=more), OURS)
         found.append((size, [x for x in (published, adaptive) if x is not None]))
     return found
@@ -199,9 +197,7 @@ def domains(findings: Findings, place: str = "authors-code") -> list[tuple[str, 
     found = []
     for name in ("mnist", "femnist-digits", "fashion-mnist", "emnist-letters"):
         more = "" if name == "mnist" else name
-        published = leak(
-            findings, published_key(place, 0.0, 0.0, more=more), "the paper's", "clean"
-        )
+        published = leak(findings, published_key(place, 0.0, 0.0, more=more), THEIRS, "clean")
         adaptive = leak(findings, attack_key(place, 0.0, 0.0, more=more), OURS)
         found.append((name, [x for x in (published, adaptive) if x is not None]))
     return found

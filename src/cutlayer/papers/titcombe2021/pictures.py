@@ -176,7 +176,7 @@ def figure_1(findings: Findings) -> Gallery:
             missing = "open: EMNIST is not here" if name == "emnist-letters" else NOT_RUN
             rows.append(_row(findings, _SOURCES[name], None, missing=missing))
             continue
-        for attacker, words in (("the paper's", "the paper's attacker"), (OURS, "our attacker")):
+        for attacker, words in ((THEIRS, "the paper's attacker"), (OURS, "our attacker")):
             x = next((x for x in every if x.attacker == attacker), None)
             rows.append(_row(findings, f"{_SOURCES[name]}: {words}", x))
     return Gallery(
@@ -244,7 +244,7 @@ def figure_3(findings: Findings) -> list[Gallery]:
     found = leaks.sizes(findings)
     galleries = []
     for attacker, name, title in (
-        ("the paper's", "theirs", "the paper's attacker"),
+        (THEIRS, "theirs", "the paper's attacker"),
         (OURS, "ours", "our attacker"),
     ):
         shown = [(n, next((x for x in e if x.attacker == attacker), None)) for n, e in found]
