@@ -95,9 +95,19 @@ _AXES: Mapping[str, str] = {
 }
 
 
-def by_size(findings: Findings) -> Chart:
-    """Figure 3 as a curve: what both attackers get out by the size of their set."""
-    found = leaks.sizes(findings)
+_TWO = ((PALETTE[0], "circle"), (PALETTE[1], "square"))
+Point = tuple[float, Mapping[str, Any], str]  # x, estimates by metric, words
+
+
+def _curves(
+    x_title: str,
+    ticks: Sequence[float],
+    curves: Mapping[str, Sequence[Point]],
+    floors: Mapping[str, Series] | None = None,
+    *,
+    x_log: bool = False,
+) -> tuple[View, ...]:
+    """A view for each metric: a curve for each label, and the metric's floor below them."""
     views = []
     for metric in _CHOSEN:
         series = [
@@ -105,85 +115,72 @@ def by_size(findings: Findings) -> Chart:
                 label,
                 colour,
                 metric,
-                [
-                    (n, x.scores[metric], f"{n:,} images, {x.attacker}")
-                    for n, every in found
-                    for x in every
-                    if x.attacker == name and metric in x.scores
-                ],
+                [(x, scores[metric], words) for x, scores, words in points if metric in scores],
                 symbol=symbol,
             )
-            for name, label, colour, symbol in (
-                (OURS, "our attacker", PALETTE[0], "circle"),
-                (THEIRS, "the paper's attacker", PALETTE[1], "square"),
-            )
+            for (label, points), (colour, symbol) in zip(curves.items(), _TWO, strict=True)
         ]
-        floors = [(n, every[-1].floors.get(metric)) for n, every in found if every]
-        known = [(float(n), f) for n, f in floors if f is not None]
-        if known:
-            style: dict[str, Any] = {"line": "dash", "width": 1, "symbol": ""}
-            text = [f"best floor at {n:,.0f} images: {number(metric, f)}" for n, f in known]
-            series.append(
-                Series(
-                    "best floor", MUTED, [n for n, _ in known], [f for _, f in known],
-                    text=text, **style,
-                )
-            )  # fmt: skip
+        series += [floors[metric]] if floors else []
         views.append(
             View(
                 _AXES[metric],
-                "images in the attacker's set",
+                x_title,
                 f"{_AXES[metric]} (higher leaks more)",
                 tuple(s for s in series if s.x),
                 y_percent=metric != "ssim",
-                x_log=True,
-                x_ticks=tuple(float(n) for n, _ in found),
+                x_log=x_log,
+                x_ticks=tuple(float(t) for t in ticks),
             )
         )
+    return tuple(views)
+
+
+def by_size(findings: Findings) -> Chart:
+    """Figure 3 as a curve: what both attackers get out by the size of their set."""
+    found = leaks.sizes(findings)
+    curves: dict[str, list[Point]] = {}
     waits = []
-    for name, label in ((THEIRS, "the paper's attacker"), (OURS, "our attacker")):
-        without = [n for n, every in found if name not in [x.attacker for x in every]]
-        if without:
-            waits.append(f"{label} with {', '.join(f'{n:,}' for n in without)} images")
+    for attacker, label in ((OURS, "our attacker"), (THEIRS, "the paper's attacker")):
+        tried = [(n, x) for n, every in found for x in every if x.attacker == attacker]
+        curves[label] = [(n, x.scores, f"{n:,} images, {attacker}") for n, x in tried]
+        without = [f"{n:,}" for n, _ in found if n not in dict(tried)]
+        waits += [f"{label} with {', '.join(without)} images"] if without else []
+    floors = {m: _floor_by_size(found, m) for m in _CHOSEN}
+    sizes = [n for n, _ in found]
+    views = _curves("images in the attacker's set", sizes, curves, floors, x_log=True)
     title = "Leakage against the size of the attack set, no defence"
-    return Chart("figure-3-curve", title, "Measured as", tuple(views), "; ".join(waits))
+    return Chart("figure-3-curve", title, "Measured as", views, "; ".join(reversed(waits)))
+
+
+def _floor_by_size(found: Sequence[tuple[int, Sequence[Leak]]], metric: str) -> Series:
+    floors = [(float(n), every[-1].floors.get(metric)) for n, every in found if every]
+    known = [(n, f) for n, f in floors if f is not None]
+    return Series(
+        "best floor",
+        MUTED,
+        [n for n, _ in known],
+        [f for _, f in known],
+        text=[f"best floor at {n:,.0f} images: {number(metric, f)}" for n, f in known],
+        line="dash",
+        width=1,
+        symbol="",
+    )
 
 
 def by_round(findings: Findings) -> Chart:
     """What a server reads out of the messages that it kept from each epoch of training."""
     found = leaks.rounds(findings)
-    views = []
-    for metric in _CHOSEN:
-        series = [
-            _measured(
-                label,
-                colour,
-                metric,
-                [
-                    (r["epoch"], r[who][metric], f"epoch {r['epoch']}, {label}")
-                    for r in found
-                    if r[who] is not None and metric in r[who]
-                ],
-                symbol=symbol,
-            )
-            for who, label, colour, symbol in (
-                ("own", "attacker fitted to that epoch", PALETTE[0], "circle"),
-                ("final", "attacker fitted to the last epoch", PALETTE[1], "square"),
-            )
-        ]
-        views.append(
-            View(
-                _AXES[metric],
-                "epoch in which the message was sent",
-                f"{_AXES[metric]} (higher leaks more)",
-                tuple(s for s in series if s.x),
-                y_percent=metric != "ssim",
-                x_ticks=tuple(float(r["epoch"]) for r in found),
-            )
-        )
+    curves: dict[str, list[Point]] = {}
+    for who, label in (
+        ("own", "attacker fitted to that epoch"),
+        ("final", "attacker fitted to the last epoch"),
+    ):
+        kept = [(r["epoch"], r[who]) for r in found if r[who] is not None]
+        curves[label] = [(e, scores, f"epoch {e}, {label}") for e, scores in kept]
+    views = _curves("epoch in which the message was sent", [r["epoch"] for r in found], curves)
     waits = [f"epoch {r['epoch']}" for r in found if r["own"] is None or r["final"] is None]
     title = "Messages of earlier rounds"
-    return Chart("rounds", title, "Measured as", tuple(views), ", ".join(waits))
+    return Chart("rounds", title, "Measured as", views, ", ".join(waits))
 
 
 _FAMILIES: tuple[tuple[str, str, str], ...] = (
