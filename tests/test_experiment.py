@@ -410,7 +410,7 @@ def test_an_owner_who_attacks_alone_has_its_own_training_data() -> None:
     assert rows(v.auxiliary) | rows(v.validation) == own
     assert not rows(v.auxiliary) & rows(v.validation)
     assert not own & victims
-    assert a.attackers_source == "blobs, owner 0"
+    assert a.auxiliary.source == "blobs, owner 0"
     together = untrained_view(assembly(threat="server-and-owner", owners=2))
     only_one = untrained_view(assembly(threat="owner-alone"))
     assert torch.equal(together.auxiliary, only_one.auxiliary)  # the attacker's share

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .auxiliary import Auxiliary, auxiliary_of, fitting
 from .config import Experiment, parse
 from .data import Dataset, Shares, from_torch, share_out
 from .defences import PHASES, Chain, Defence, Defended, in_phase
@@ -24,7 +25,7 @@ from .parts import Part, resolve
 from .precision import laid_out
 from .record import address
 from .split import cut
-from .streams import generator, stream
+from .streams import stream
 from .tensor_file import load_tensors
 from .wire import FarSide
 
@@ -103,9 +104,9 @@ class Assembly:
         """The same data under another configuration of defence or attack."""
         return replace(self, experiment=replace(self.experiment, **changes))
 
-    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples and labels of a share, on the device."""
-        x, y = self.dataset.take(index)
+    def take(self, index: Tensor, source: Dataset | None = None) -> tuple[Tensor, Tensor]:
+        """Samples and labels of a share, or of another data set, on the device."""
+        x, y = (self.dataset if source is None else source).take(index)
         return x.to(self.device), y.to(self.device)
 
     @property
@@ -127,68 +128,21 @@ class Assembly:
         part = self.experiment.auxiliary
         if part is None:
             return None
-        found = load_data(self.experiment, part)
-        if found.checksum == self.dataset.checksum:
-            raise ConfigError(
-                f"auxiliary {part.kind}: another data set wanted than the one that is attacked, "
-                "which holds the victims; leave it out for the auxiliary share"
-            )
-        if found.bounds is None:
-            x = found.x.float()
-            found = found.with_bounds(x.amin(), x.amax())
-        if found.shape != self.dataset.shape:
-            raise ConfigError(
-                f"auxiliary {part.kind}: samples of shape {self.dataset.shape} wanted, as those "
-                f"that are attacked: got {found.shape}"
-            )
-        return found
+        return fitting(load_data(self.experiment, part), self.dataset, kind=part.kind)
 
-    @property
-    def an_owner_attacks(self) -> bool:
-        """Whether the adversary is one of several owners, with training data of its own."""
-        return self.experiment.threat == "owner-alone" and len(self.shares.owners) > 1
+    @cached_property
+    def auxiliary(self) -> Auxiliary:
+        """Which samples the attacker has.
 
-    @property
-    def attackers_source(self) -> str:
-        """Where the attacker's samples come from, in words."""
-        if self.foreign is not None:
-            return self.foreign.name
-        return f"{self.dataset.name}, owner 0" if self.an_owner_attacks else self.dataset.name
+        Raises:
+            ConfigError: they cannot be had.
+        """
+        return auxiliary_of(self.experiment, self.dataset, self.shares, self.foreign)
 
     def attackers_own(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """The attacker's samples and labels: to learn from, and to stop and choose by.
-
-        Of several owners one who attacks alone, owner 0, has its own training data. From another
-        data set they come in a drawn order, as many as the shares have, or in their proportion
-        where it has fewer. With ``auxiliary_samples`` the first so many, and a fifth as many to
-        stop by.
-        """
-        learn, stop = self.shares.auxiliary, self.shares.attacker_validation
-        source = self.foreign
-        if source is None and self.an_owner_attacks:
-            own = self.shares.owners[0]
-            n = min(len(learn), len(own) * 5 // 6)
-            learn, stop = own[:n], own[n : n + len(stop)]
-        if source is not None:
-            rng = generator(self.experiment.seed, "auxiliary")
-            order = torch.randperm(len(source), generator=rng)
-            scale = min(1.0, len(source) / (len(learn) + len(stop)))
-            n, m = int(scale * len(learn)), int(scale * len(stop))
-            learn, stop = order[:n], order[n : n + m]
-        if count := self.experiment.auxiliary_samples:
-            if count > len(learn):
-                raise ConfigError(
-                    f"auxiliary_samples: at most {len(learn)} wanted, what the attacker has: "
-                    f"got {count}"
-                )
-            learn, stop = learn[:count], stop[: max(1, count // 5)]
-        if source is None:
-            return self.take(learn), self.take(stop)
-        (x, y), (x_stop, y_stop) = source.take(learn), source.take(stop)
-        return (
-            (x.to(self.device), y.to(self.device)),
-            (x_stop.to(self.device), y_stop.to(self.device)),
-        )
+        """The attacker's samples and labels: to learn from, and to stop and choose by."""
+        own = self.auxiliary
+        return self.take(own.learn, own.dataset), self.take(own.stop, own.dataset)
 
     @cached_property
     def cut_after(self) -> list[str]:

@@ -148,7 +148,7 @@ def carry_out(
         threat={
             **threat_model(e.threat).to_dict(),
             "auxiliary": len(view.auxiliary),
-            "auxiliary_from": assembly.attackers_source,
+            "auxiliary_from": assembly.auxiliary.source,
             "queries": queries,
             "repeats": e.repeats,
         },
