@@ -15,7 +15,7 @@ from torch import Tensor
 from .assembly import Assembly
 from .attacks import FLOORS, Reconstruction
 from .checks import of_run
-from .defences import ClipNorm, Kept
+from .defences import ClipNorm, Kept, OwnerSide
 from .described import defences_in_words, name_of
 from .evaluation import (
     DEPENDENCE_SAMPLES,
@@ -83,10 +83,10 @@ def run_attack(
         OSError: the store cannot be written.
     """
     assembly.attackers_own()  # what cannot be had is missed before anything is trained
-    run_training(assembly, store, every=every, on_progress=on_progress)
+    trained = run_training(assembly, store, every=every, on_progress=on_progress)
     if assembly.attack_run in store:
         return store.record(assembly.attack_run)
-    found = carry_out(assembly, store, on_progress=on_progress)
+    found = carry_out(assembly, store, trained=trained, on_progress=on_progress)
     samples = gallery(found.x, found.y, found.x_hat, found.values)
     store.write(found.record, samples=samples, values=found.values)
     return found.record
@@ -191,6 +191,9 @@ def view_of(assembly: Assembly, network: Network) -> View:
     def send(x: Tensor, m: int) -> Tensor:
         return network.defended.repeats(x, m, kept=kept)
 
+    def disturb(z: Tensor) -> Tensor:
+        return torch.stack([network.defended.defence(z) for _ in range(e.repeats)], dim=1)
+
     return build_view(
         threat_model(e.threat),
         auxiliary=auxiliary,
@@ -202,6 +205,9 @@ def view_of(assembly: Assembly, network: Network) -> View:
         defence=defences_in_words(e),
         repeats=e.repeats,
         classes=assembly.classes,
+        owner_side=OwnerSide(network.defended),
+        disturb=disturb,
+        message_shape=network.message_shape,
     )
 
 
