@@ -162,3 +162,9 @@ def test_no_classes():
 def test_heads_that_do_not_divide():
     with pytest.raises(ValueError, match="width a multiple of heads wanted: got 30 and 4"):
         MODELS["transformer"]((1, 8, 8), 2, width=30)
+
+
+@pytest.mark.parametrize("deviation", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_deviation_that_nothing_can_be_divided_by(deviation):
+    with pytest.raises(ValueError, match=f"deviation must be > 0 and finite: got {deviation}"):
+        titcombe((1, 28, 28), 10, deviation=deviation)

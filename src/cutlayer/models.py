@@ -8,7 +8,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from math import prod
+from math import inf, prod
 
 import torch
 import torch.nn.functional as F
@@ -42,16 +42,18 @@ def titcombe(
         classes: Number of logits.
         width: Elements of what is sent.
         mean: Taken off the input before anything else; the published code has 0.1307.
-        deviation: By which it is then divided; the published code has 0.3081.
+        deviation: > 0, by which it is then divided; the published code has 0.3081.
         softmax: End in a softmax, as the published code does in front of its cross-entropy, which
             then takes one of its own.
 
     Raises:
-        ValueError: no images of that size.
+        ValueError: no images of that size, or a deviation that is not positive.
 
     Reference: arXiv:2104.05743, appendix; layers as in the authors' code.
     """
     channels, height, width_in = _sized("titcombe", input_shape, rank=3, least=6, classes=classes)
+    if not 0 < deviation < inf:
+        raise ValueError(f"titcombe: deviation must be > 0 and finite: got {deviation}")
     flat = 64 * ((height - 4) // 2) * ((width_in - 4) // 2)
     scaled = (mean, deviation) != (0.0, 1.0)
     return _named(
