@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,14 @@ from cutlayer.data import Dataset
 from cutlayer.defences import Defence
 from cutlayer.errors import ConfigError
 from cutlayer.evaluation import Truth, per_sample
-from cutlayer.experiment import carry_out, load_network, run_attack, run_training, view_of
+from cutlayer.experiment import (
+    carry_out,
+    duplicated,
+    load_network,
+    run_attack,
+    run_training,
+    view_of,
+)
 from cutlayer.record import Record, Store
 from cutlayer.threat import View
 from cutlayer.trained import as_built
@@ -377,6 +385,22 @@ def test_the_data_that_is_attacked_is_not_another_data_set() -> None:
     """It would hold the victims."""
     with pytest.raises(ConfigError, match="another data set"):
         untrained_view(assembly(auxiliary="test_experiment:blobs"))
+
+
+def doubled() -> Dataset:
+    """The very samples that are attacked, on another scale."""
+    here = blobs(name="doubled")
+    return replace(here, x=2 * here.x, bounds=(torch.tensor(0.0), torch.tensor(2.0)))
+
+
+def test_victims_among_samples_from_elsewhere_are_counted() -> None:
+    a = assembly(auxiliary="test_experiment:doubled")
+    v = untrained_view(a)
+    theirs = rows(v.auxiliary) | rows(v.validation)
+    found = rows(a.take(a.victims)[0]) & theirs
+    assert duplicated(a) == len(found) > 10
+    assert duplicated(assembly(auxiliary="test_experiment:others")) == 0
+    assert duplicated(assembly()) == 0
 
 
 @pytest.mark.parametrize("source", [None, "test_experiment:others"])

@@ -5,7 +5,7 @@ data -> owner's segment -> defences -> wire -> server's segment -> prediction
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -256,11 +256,23 @@ def described_defence(assembly: Assembly, network: Network, rms: float) -> dict[
 
 
 def duplicated(assembly: Assembly) -> int:
-    """Victims that stand, bit for bit, in another share as well."""
-    x = assembly.dataset.x
-    victims = {x[i].numpy().tobytes() for i in assembly.victims}
+    """Victims that stand, bit for bit, in another share as well or among the attacker's samples.
+
+    Samples of another data set are compared in [0, 1], as the attacker has them.
+    """
+    dataset, victims, own = assembly.dataset, assembly.victims, assembly.auxiliary
+    stored = list(_in_bytes(dataset.x[i] for i in victims))
     others = torch.cat([i for name, i in assembly.shares if name != "victims"])
-    return len(victims & {x[i].numpy().tobytes() for i in others})
+    twice = set(stored) & set(_in_bytes(dataset.x[i] for i in others))
+    if own.dataset is not dataset:
+        theirs = set(_in_bytes(own.dataset.take(torch.cat([own.learn, own.stop]))[0]))
+        scaled = _in_bytes(dataset.take(victims)[0])
+        twice |= {raw for raw, x in zip(stored, scaled, strict=True) if x in theirs}
+    return len(twice)
+
+
+def _in_bytes(samples: Iterable[Tensor]) -> Iterator[bytes]:
+    return (x.numpy().tobytes() for x in samples)
 
 
 def with_reference(assembly: Assembly) -> list[Assembly]:
