@@ -5,14 +5,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from cutlayer import experiment, trained
 from cutlayer.assembly import Assembly
 from cutlayer.attacks import Reconstruction
 from cutlayer.cli import main
@@ -31,7 +34,7 @@ from cutlayer.experiment import (
 )
 from cutlayer.record import Record, Store
 from cutlayer.threat import View
-from cutlayer.trained import as_built
+from cutlayer.trained import as_built, trained_judge
 
 SETTINGS = {
     "model": "mlp:width=24",
@@ -123,7 +126,6 @@ def test_the_served_messages_are_what_the_attack_was_given(
     store: Store, undefended: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tap on the serving side hears the very tensors that the attack reconstructs."""
-    from cutlayer import experiment
     from cutlayer.attacks import Reconstruction
     from cutlayer.wire import Tap
 
@@ -315,30 +317,40 @@ def test_the_best_epoch_of_more_than_ten_segments_is_kept(tmp_path: Path) -> Non
     assert value(record, "accuracy") == pytest.approx(best)
 
 
-def test_two_who_want_one_network_train_it_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("module", "maker", "wanted"),
+    [
+        (trained, "_train", run_training),
+        (trained, "_train_judge", trained_judge),
+        (experiment, "carry_out", run_attack),
+    ],
+    ids=["network", "judge", "attack"],
+)
+def test_those_who_want_one_run_at_once_make_it_once(
+    module: ModuleType,
+    maker: str,
+    wanted: Callable[[Assembly, Store], object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from cutlayer import trained
+    real, begun, found = getattr(module, maker), [], []
 
-    real, begun, found = trained._train, [], []
-
-    def slowly(*arguments: object) -> Record:
+    def slowly(*arguments: object, **more: object) -> object:
         begun.append(threading.current_thread())
         time.sleep(0.5)  # long enough for the other one to come
-        return real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments, **more)
 
-    monkeypatch.setattr(trained, "_train", slowly)
-    a = assembly(epochs=1)
+    monkeypatch.setattr(module, maker, slowly)
+    a = assembly(epochs=1, attack="inverse-network:epochs=1")
     threads = [
-        threading.Thread(target=lambda: found.append(run_training(a, Store(tmp_path))))
-        for _ in range(3)
+        threading.Thread(target=lambda: found.append(wanted(a, Store(tmp_path)))) for _ in range(3)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(begun) == 1
-    assert [r.id for r in found] == [a.network_run] * 3
+    assert len(found) == 3
 
 
 # Who attacks, and with which samples
@@ -446,8 +458,6 @@ def test_an_owner_who_attacks_alone_has_its_own_training_data() -> None:
 def test_an_attack_carried_out_is_what_an_attack_run_records(
     store: Store, undefended: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cutlayer import experiment
-
     a, before, fitted = assembly(), len(list(store)), []
     fit = experiment.fitted_attack
 

@@ -40,6 +40,7 @@ from .trained import (
     OnProgress,
     environment,
     load_network,
+    once,
     run_training,
     silent,
     trained_judge,
@@ -84,12 +85,14 @@ def run_attack(
     """
     assembly.attackers_own()  # what cannot be had is missed before anything is trained
     trained = run_training(assembly, store, every=every, on_progress=on_progress)
-    if assembly.attack_run in store:
-        return store.record(assembly.attack_run)
-    found = carry_out(assembly, store, trained=trained, on_progress=on_progress)
-    samples = gallery(found.x, found.y, found.x_hat, found.values)
-    store.write(found.record, samples=samples, values=found.values)
-    return found.record
+
+    def attack() -> Record:
+        found = carry_out(assembly, store, trained=trained, on_progress=on_progress)
+        samples = gallery(found.x, found.y, found.x_hat, found.values)
+        store.write(found.record, samples=samples, values=found.values)
+        return found.record
+
+    return once(store, assembly.attack_run, attack)
 
 
 def carry_out(

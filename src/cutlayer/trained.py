@@ -60,11 +60,15 @@ def run_training(
         ConfigError, ValueError: the experiment cannot be built.
         OSError: the store cannot be written.
     """
-    run = assembly.network_run
+    return once(store, assembly.network_run, lambda: _train(assembly, store, every, on_progress))
+
+
+def once(store: Store, run: str, make: Callable[[], Record]) -> Record:
+    """The run's record; whoever else on this machine wants the run waits while it is made."""
     if run in store:
         return store.record(run)
     with store.making(run):
-        return store.record(run) if run in store else _train(assembly, store, every, on_progress)
+        return store.record(run) if run in store else make()
 
 
 def _train(assembly: Assembly, store: Store, every: int, on_progress: OnProgress) -> Record:
@@ -202,16 +206,18 @@ def trained_judge(
     run, shape = assembly.judge_run, assembly.dataset.shape
     if run == "none":
         return None, {"id": run}
-    facts = {"id": run, "trained_on": len(assembly.shares.judge)}
-    if run in store:
-        network = judge_network(shape, assembly.classes).to(assembly.device).eval()
-        network.load_state_dict(store.tensors(run, "judge"))
-        return network, facts
+    once(store, run, lambda: _train_judge(assembly, store, on_progress))
+    network = judge_network(shape, assembly.classes).to(assembly.device).eval()
+    network.load_state_dict(store.tensors(run, "judge"))
+    return network, {"id": run, "trained_on": len(assembly.shares.judge)}
+
+
+def _train_judge(assembly: Assembly, store: Store, on_progress: OnProgress) -> Record:
     on_progress("judge", 0, 1)
     started, (x, y) = time.perf_counter(), assembly.take(assembly.shares.judge)
     network = train_judge(x, y, assembly.classes, root=assembly.experiment.seed)
     record = Record(
-        id=run,
+        id=assembly.judge_run,
         kind="judge",
         name=f"judge of {assembly.dataset.name}",
         config=assembly.judge_identity(),
@@ -220,7 +226,7 @@ def trained_judge(
         environment=environment(),
     )
     store.write(record, judge=network.state_dict())
-    return network, facts
+    return record
 
 
 def environment() -> dict[str, Any]:
