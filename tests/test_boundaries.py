@@ -26,8 +26,7 @@ MAY_IMPORT = {  # anything not listed is forbidden
     "training": {"parties", "wire"},
     "threat": set(),
     "decoders": set(),
-    "encoders": set(),
-    "attacks": {"decoders", "encoders", "threat"},  # an attack meets its victim only through View
+    "attacks": {"decoders", "threat"},  # an attack meets its victim only through View
     "record": set(),
     "checks": {"record"},
     "evaluation": {"metrics", "record"},  # the only place where x meets x_hat
