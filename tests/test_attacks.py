@@ -12,11 +12,13 @@ from cutlayer.attacks import (
     FLOORS,
     ClassMean,
     InverseNetwork,
+    MaximumLikelihood,
     MeanSample,
     NearestAuxiliary,
+    Shadow,
 )
 from cutlayer.decoders import DECODERS, decoder
-from cutlayer.defences import Chain, Defended, Laplace
+from cutlayer.defences import Chain, Defended, Laplace, OwnerSide
 from cutlayer.threat import CAPABILITIES, THREATS, Observed, View, build_view, threat_model
 
 PROTOTYPES = torch.rand(4, 12, generator=torch.Generator().manual_seed(0))
@@ -47,6 +49,8 @@ def view(side: Defended, threat: str = "server-and-owner", repeats: int = 1) -> 
         defence=("laplace",),
         repeats=repeats,
         classes=4,
+        owner_side=OwnerSide(side),
+        disturb=lambda z: side.defence(z)[:, None],
     )
 
 
@@ -144,8 +148,12 @@ def test_a_view_hands_out_what_its_threat_model_grants_and_nothing_else(threat: 
         "owner_structure": v.owner_structure,
         "far_segment": v.far_segment,
         "defence": v.defence,
+        "disturb": v.disturb,
+        "owner_side": v.owner_side,
     }
-    assert {k for k, value in held.items() if value is not None} == THREATS[threat].has & set(held)
+    of = {"disturb": {"defence"}, "owner_side": {"defence", "owner_segment"}}
+    granted = {name for name in held if of.get(name, {name}) <= THREATS[threat].has}
+    assert {k for k, value in held.items() if value is not None} == granted
     unsaid = {"owner_structure"} if "owner_segment" in v.threat.has else set()  # it is implied
     assert len(v.threat.in_words()) == len(v.threat.has - unsaid)
 
@@ -236,7 +244,8 @@ def test_the_published_decoder_without_activations_is_affine_and_ours_is_not() -
 
 
 def test_every_attack_and_floor_is_under_test() -> None:
-    assert set(ATTACKS.values()) == {InverseNetwork}
+    # The other two are in test_likelihood.py.
+    assert set(ATTACKS.values()) == {InverseNetwork, MaximumLikelihood, Shadow}
     assert set(FLOORS.values()) == {MeanSample, ClassMean, NearestAuxiliary}
 
 

@@ -222,7 +222,7 @@ def _cross_checks(e: Experiment) -> list[str]:
     found = []
     if e.batch_size == 1 and any(p.kind == "nopeek" for p in e.defence):
         found.append("batch_size: NoPeek compares the samples of a batch: at least 2 wanted, got 1")
-    needs: frozenset[str] = getattr(resolve("attack", e.attack.kind), "needs", frozenset())
+    needs: frozenset[str] = resolve("attack", e.attack.kind)(**e.attack.args).needs
     has = threat_model(e.threat).has
     if lacking := sorted(needs - has):
         granting = sorted(m.name for m in THREATS.values() if needs <= m.has)

@@ -15,7 +15,7 @@ from torch import Tensor
 from .assembly import Assembly
 from .attacks import FLOORS, Reconstruction
 from .checks import of_run
-from .defences import ClipNorm, Kept
+from .defences import ClipNorm, Kept, OwnerSide
 from .described import defences_in_words, name_of
 from .evaluation import (
     DEPENDENCE_SAMPLES,
@@ -194,6 +194,9 @@ def view_of(assembly: Assembly, network: Network) -> View:
     def send(x: Tensor, m: int) -> Tensor:
         return network.defended.repeats(x, m, kept=kept)
 
+    def disturb(z: Tensor) -> Tensor:
+        return torch.stack([network.defended.defence(z) for _ in range(e.repeats)], dim=1)
+
     return build_view(
         threat_model(e.threat),
         auxiliary=auxiliary,
@@ -205,6 +208,9 @@ def view_of(assembly: Assembly, network: Network) -> View:
         defence=defences_in_words(e),
         repeats=e.repeats,
         classes=assembly.classes,
+        owner_side=OwnerSide(network.defended),
+        disturb=disturb,
+        message_shape=network.message_shape,
     )
 
 

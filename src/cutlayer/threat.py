@@ -140,6 +140,10 @@ class View:
     query: ``(N, ...)`` samples to messages ``(N, m, ...)``, through the defended serving path,
         m = ``repeats``; counted.
     query_repeats: Two queries of the same sample give the same message.
+    owner_side: Samples to the message that the known defence starts from: everything but what is
+        random at the cut. Differentiable; random where a defence on the input is.
+    disturb: Such messages ``(N, ...)`` to what would be overheard of them, ``(N, m, ...)``.
+    message_shape: Of one message; anyone who listens sees it.
     repeats: How many messages of each victim's input are overheard.
     """
 
@@ -151,11 +155,14 @@ class View:
     query: Callable[[Tensor], Tensor] | None = None
     query_repeats: bool = True
     owner_segment: nn.Module | None = None
+    owner_side: nn.Module | None = None
     owner_structure: nn.Module | None = None
     far_segment: nn.Module | None = None
     defence: tuple[str, ...] | None = None
+    disturb: Callable[[Tensor], Tensor] | None = None
     repeats: int = 1
     classes: int = 0
+    message_shape: tuple[int, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -183,12 +190,17 @@ def build_view(
     defence: tuple[str, ...],
     repeats: int,
     classes: int,
+    owner_side: nn.Module | None = None,
+    disturb: Callable[[Tensor], Tensor] | None = None,
+    message_shape: tuple[int, ...] = (),
 ) -> View:
     """Hand out what the threat model grants, and nothing else.
 
     Args:
         send: The defended serving path: ``(N, ...)`` and m to messages ``(N, m, ...)``.
         stochastic: Whether two calls of it differ.
+        owner_side, disturb: The same path without and with what is random at the cut, for an
+            adversary who knows the defence.
     """
     counts = {"queries": 0}
 
@@ -200,6 +212,7 @@ def build_view(
     def granted(name: str, value: Any) -> Any:
         return value if name in threat.has else None
 
+    inside = {"owner_segment", "defence"} <= threat.has
     return View(
         threat=threat,
         auxiliary=auxiliary[0],
@@ -209,10 +222,13 @@ def build_view(
         query=granted("query", query),
         query_repeats=not stochastic,
         owner_segment=granted("owner_segment", copy.deepcopy(owner_segment)),
+        owner_side=copy.deepcopy(owner_side) if inside else None,
         owner_structure=granted("owner_structure", without_weights(owner_segment)),
         far_segment=granted("far_segment", copy.deepcopy(far_segment)),
         defence=granted("defence", defence),
+        disturb=granted("defence", disturb),
         repeats=repeats,
         classes=classes,
+        message_shape=message_shape,
         counts=counts,
     )

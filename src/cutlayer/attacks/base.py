@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Self, final
+from typing import Any, Self, final
 
 import torch
 from torch import Tensor
@@ -14,14 +14,15 @@ class Attack(ABC):
     """Learn from a ``View``, then tell something about what was overheard.
 
     Attributes:
-        needs: What it cannot do without: names of ``View`` fields.
+        needs: What it cannot do without: names of ``View`` fields; an instance may need more than
+            its class.
         converged_: Set by ``fit``: whether more training would not have helped, as far as the
             attacker's own validation share can tell; ``None`` where the question does not arise.
         fitted_: Facts of the fit for the record.
         on_progress: Told (stage, done, total) while fitting.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: frozenset[str] = frozenset()
     converged_: bool | None = None
     on_progress: Callable[[str, int, int], None] = staticmethod(lambda stage, done, total: None)
 
@@ -35,6 +36,9 @@ class Attack(ABC):
         for name in sorted(self.needs):
             if getattr(view, name) is None:
                 what = {"query": "queries", "auxiliary_labels": "labelled auxiliary data"}
+                what |= {"owner_segment": "the weights of the owner's segment"}
+                what |= {"owner_structure": "the layers of the owner's segment"}
+                what |= {"far_segment": "the segment behind the cut"}
                 raise ValueError(
                     f"{type(self).__name__} needs {what.get(name, name)}, "
                     f"which threat model {view.threat.name!r} withholds"

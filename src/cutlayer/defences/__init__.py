@@ -1,7 +1,7 @@
 """What a party does before it sends. One file per idea."""
 
 from .base import PHASES, Active, Defence, Phase, Site, in_phase
-from .chain import Chain, Defended, Emission, Kept
+from .chain import Chain, Defended, Emission, Kept, OwnerSide
 from .clip import ClipNorm
 from .dropout import Dropout
 from .noise import Gaussian, Laplace, Noise, StudentT, Uniform
@@ -32,6 +32,7 @@ __all__ = [
     "Laplace",
     "NoPeek",
     "Noise",
+    "OwnerSide",
     "Phase",
     "Site",
     "StudentT",

@@ -1,5 +1,6 @@
 """Several defences in a row, and the owner's segment inside them."""
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -50,6 +51,13 @@ class Chain(Defence):
         """Standard deviation of all that is added at a site in the present phase."""
         acting = [m.noise_deviation() for m in self.at(site) if m.acts()]
         return float(sum(d * d for d in acting) ** 0.5)
+
+    def without_chance(self, z: Tensor, *, x: Tensor | None = None) -> Tensor:
+        """``z`` after the members at the cut that leave nothing to chance."""
+        for member in self.at("cut"):
+            if not member.stochastic:
+                z = member(z, x=x)
+        return z
 
     def without_noise(self, z: Tensor) -> Tensor:
         """``z`` after the members at the cut that add no noise: what the noise is added to."""
@@ -106,6 +114,20 @@ class Defended(nn.Module):
             return torch.stack([self(x) for _ in range(m)], dim=1)
         z = self._message(x) if kept is None else kept.of(x, self._message)
         return torch.stack([self.defence(z, x=x) for _ in range(m)], dim=1)
+
+
+class OwnerSide(nn.Module):
+    """A copy of an owner's side up to what is random at the cut, as an adversary may know it."""
+
+    def __init__(self, defended: Defended) -> None:
+        super().__init__()
+        self.segment = copy.deepcopy(defended.segment)
+        self.defence = copy.deepcopy(defended.defence)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The message for ``x`` ``(N, ...)`` that the random defences at the cut start from."""
+        z = self.segment(self.defence.apply_at("input", x, x=x))
+        return self.defence.without_chance(z, x=x)
 
 
 class Kept:
