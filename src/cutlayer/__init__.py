@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .assembly import Assembly as Assembly
     from .attacks import InverseNetwork as InverseNetwork
+    from .attacks import MaximumLikelihood as MaximumLikelihood
+    from .attacks import Shadow as Shadow
     from .config import Experiment as Experiment
     from .config import parse as parse
     from .data import Dataset as Dataset
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "assembly": ("Assembly",),
-    "attacks": ("InverseNetwork",),
+    "attacks": ("InverseNetwork", "MaximumLikelihood", "Shadow"),
     "config": ("Experiment", "parse"),
     "data": ("Dataset", "Shares", "share_out"),
     "defences": (

@@ -3,8 +3,15 @@
 from .base import Attack, Reconstruction
 from .floors import ClassMean, MeanSample, NearestAuxiliary
 from .inverse_network import InverseNetwork
+from .likelihood import MaximumLikelihood
+from .prior import GaussianPrior, total_variation
+from .shadow import Shadow
 
-ATTACKS: dict[str, type[Reconstruction]] = {"inverse-network": InverseNetwork}
+ATTACKS: dict[str, type[Reconstruction]] = {
+    "inverse-network": InverseNetwork,
+    "maximum-likelihood": MaximumLikelihood,
+    "shadow": Shadow,
+}
 FLOORS: dict[str, type[Reconstruction]] = {
     "mean": MeanSample,
     "class-mean": ClassMean,
@@ -16,8 +23,12 @@ __all__ = [
     "FLOORS",
     "Attack",
     "ClassMean",
+    "GaussianPrior",
     "InverseNetwork",
+    "MaximumLikelihood",
     "MeanSample",
     "NearestAuxiliary",
     "Reconstruction",
+    "Shadow",
+    "total_variation",
 ]
