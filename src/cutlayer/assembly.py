@@ -29,7 +29,11 @@ from .streams import stream
 from .tensor_file import load_tensors
 from .wire import FarSide
 
-ATTACK_ONLY = ("threat", "attack", "auxiliary", "auxiliary_samples", "repeats", "victims")
+# Fields that no training depends on.
+ATTACK_ONLY: tuple[str, ...] = (
+    *("threat", "adversaries", "attack", "auxiliary", "auxiliary_samples"),
+    *("repeats", "victims"),
+)
 
 
 def load_data(experiment: Experiment, part: Part | None = None) -> Dataset:
@@ -155,6 +159,22 @@ class Assembly:
         if not self.experiment.cut and kind not in DEFAULT_CUT:
             raise ConfigError(f"cut: model {kind!r} has no customary cut: give --cut LAYER")
         return list(self.experiment.cut) or [DEFAULT_CUT[kind]]
+
+    @property
+    def adversaries(self) -> tuple[int, ...]:
+        """The parties who attack, ascending; all behind the owner unless the experiment says.
+
+        Raises:
+            ConfigError: there is no such party.
+        """
+        parties = range(2, len(self.cut_after) + 2)
+        wanted = tuple(sorted(self.experiment.adversaries)) or tuple(parties)
+        if strangers := [n for n in wanted if n not in parties]:
+            raise ConfigError(
+                f"adversaries: parties 2 to {parties[-1]} wanted, the owner is 1 and every cut "
+                f"adds one: got {strangers[0]}"
+            )
+        return wanted
 
     def segments(self) -> list[nn.Module]:
         """The network, freshly initialised from its stream or from ``weights``, cut.
@@ -337,6 +357,7 @@ class Assembly:
             "repeats": e.repeats,
             "victims": len(self.victims),
             "seed": e.seed,
+            **({"adversaries": list(self.adversaries)} if e.adversaries else {}),
         }
 
     def judge_identity(self) -> dict[str, Any]:

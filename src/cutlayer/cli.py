@@ -19,9 +19,11 @@ NETWORK_FIELDS = (
     *("model", "cut", "weights", "defence", "epochs", "batch_size", "optimiser"),
     *("learning_rate", "schedule", "order", "keep", "precision"),
 )
-ATTACK_FIELDS = ("threat", "attack", "auxiliary", "auxiliary_samples", "repeats", "victims")
+ATTACK_FIELDS = (
+    *("threat", "adversaries", "attack", "auxiliary", "auxiliary_samples", "repeats", "victims"),
+)
 MACHINE_FIELDS = ("threads", "device")
-REPEATABLE = ("defence", "cut")
+REPEATABLE = ("defence", "cut", "adversaries")
 PAPERS = ("titcombe2021",)
 
 

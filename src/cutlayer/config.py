@@ -89,6 +89,13 @@ class Experiment:
         default="server-and-owner",
         metadata=_help("who attacks, and with what; 'help' lists them", metavar="NAME"),
     )
+    adversaries: tuple[int, ...] = field(
+        default=(),
+        metadata=_help(
+            "of a chain: a party that attacks, repeatable; 1 is the owner; default: all others",
+            metavar="PARTY",
+        ),
+    )
     attack: Part = field(
         default=Part("inverse-network"),
         metadata=_help(
@@ -159,6 +166,8 @@ def _field(key: str, value: Any) -> Any:
     if key in PARTS:
         part = canonical(key, Part.parse(value))
         return constructed(part, key) if key == "attack" else part
+    if key == "adversaries":
+        return _parties(value)
     if key == "cut":
         return tuple(value) if isinstance(value, list | tuple) else (str(value),)
     if key == "shares":
@@ -195,6 +204,17 @@ def _shares(value: Any) -> str | dict[str, int]:
         except (ValueError, TypeError) as e:
             raise ConfigError(f"shares: whole numbers of samples wanted: got {dict(value)}") from e
     return str(value)
+
+
+def _parties(value: Any) -> tuple[int, ...]:
+    many = value if isinstance(value, list | tuple) else [value]
+    try:
+        found = tuple(sorted(int(v) for v in many))
+    except (ValueError, TypeError):
+        raise ConfigError(f"adversaries: numbers of parties wanted, got {value!r}") from None
+    if len(set(found)) < len(found):
+        raise ConfigError(f"adversaries: each party once wanted, got {list(found)}")
+    return found
 
 
 def _scalar(key: str, value: Any) -> Any:

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .adversary import TRAFFIC, Seat
 from .assembly import Assembly
 from .attacks import FLOORS, Reconstruction
 from .checks import of_run
-from .defences import ClipNorm, Kept, OwnerSide
+from .defences import ClipNorm, Kept
 from .described import defences_in_words, name_of
 from .evaluation import (
     DEPENDENCE_SAMPLES,
@@ -34,7 +35,7 @@ from .overhear import overhear
 from .parts import resolve
 from .record import Record, Store
 from .streams import stream
-from .threat import View, build_view, threat_model
+from .threat import CAPABILITIES, View, build_view, threat_model
 from .trained import (
     Network,
     OnProgress,
@@ -83,7 +84,8 @@ def run_attack(
             what the attack needs.
         OSError: the store cannot be written.
     """
-    assembly.attackers_own()  # what cannot be had is missed before anything is trained
+    # What cannot be had is missed before anything is trained.
+    _ = assembly.attackers_own(), assembly.adversaries
     trained = run_training(assembly, store, every=every, on_progress=on_progress)
 
     def attack() -> Record:
@@ -121,8 +123,10 @@ def carry_out(
     listeners = {"attack": attack, **fitted_floors(assembly, view, network)}
 
     x, y = assembly.take(assembly.victims)
+    seat = seat_of(assembly, network)
     heard = overhear(
         network,
+        seat,
         listeners,
         x,
         y,
@@ -148,13 +152,8 @@ def carry_out(
         data=assembly.described_data() | {"message_shape": list(network.message_shape)},
         training=trained.training,
         victim=trained.id,
-        threat={
-            **threat_model(e.threat).to_dict(),
-            "auxiliary": len(view.auxiliary),
-            "auxiliary_from": assembly.auxiliary.source,
-            "queries": queries,
-            "repeats": e.repeats,
-        },
+        threat=described_threat(assembly, seat)
+        | {"auxiliary": len(view.auxiliary), "queries": queries},
         defence=described_defence(assembly, network, heard.rms),
         attack={
             "name": e.attack.kind,
@@ -185,32 +184,34 @@ def carry_out(
     return Outcome(record, x, y, heard.x_hat["attack"], values)
 
 
+def seat_of(assembly: Assembly, network: Network) -> Seat:
+    """Where the experiment's adversary sits."""
+    return Seat(network.defended, network.behind, assembly.adversaries)
+
+
 def view_of(assembly: Assembly, network: Network) -> View:
     """What the experiment's adversary may touch."""
-    e = assembly.experiment
+    e, seat, kept = assembly.experiment, seat_of(assembly, network), Kept()
     auxiliary, validation = assembly.attackers_own()
-    kept = Kept()
-
-    def send(x: Tensor, m: int) -> Tensor:
-        return network.defended.repeats(x, m, kept=kept)
-
-    def disturb(z: Tensor) -> Tensor:
-        return torch.stack([network.defended.defence(z) for _ in range(e.repeats)], dim=1)
-
+    before, _ = assembly.take(assembly.shares.train[:TRAFFIC])
+    with stream(e.seed, "traffic"):
+        shape = tuple(seat.send(before[:1], 1).shape[2:])
+        traffic = seat.traffic(before)
     return build_view(
         threat_model(e.threat),
         auxiliary=auxiliary,
         validation=validation,
-        send=send,
+        send=lambda x, m: seat.send(x, m, kept=kept),
         stochastic=network.defended.defence.is_stochastic(),
-        owner_segment=network.defended.segment,
-        far_segment=network.far_segment,
+        owner_segment=seat.owner_segment(),
+        far_segment=seat.far_segment(),
         defence=defences_in_words(e),
         repeats=e.repeats,
         classes=assembly.classes,
-        owner_side=OwnerSide(network.defended),
-        disturb=disturb,
-        message_shape=network.message_shape,
+        owner_side=seat.owner_side(),
+        disturb=lambda z: seat.disturb(z, e.repeats),
+        message_shape=shape,
+        traffic=traffic,
     )
 
 
@@ -229,11 +230,10 @@ def fitted_floors(assembly: Assembly, view: View, network: Network) -> dict[str,
     So they know the victims' own data set, also where the adversary has another.
     """
     samples, labels = assembly.take(assembly.shares.auxiliary)
-    m = assembly.experiment.repeats
+    seat, m = seat_of(assembly, network), assembly.experiment.repeats
 
-    @torch.no_grad()
     def query(x: Tensor) -> Tensor:
-        return network.defended.repeats(x, m)
+        return seat.send(x, m)
 
     everything = replace(view, auxiliary=samples, auxiliary_labels=labels, query=query)
     floors = {}
@@ -241,6 +241,19 @@ def fitted_floors(assembly: Assembly, view: View, network: Network) -> dict[str,
         with stream(assembly.experiment.seed, "floor", name):
             floors[name] = floor().fit(everything)
     return floors
+
+
+def described_threat(assembly: Assembly, seat: Seat) -> dict[str, Any]:
+    """For the record: who attacks, from which place, with what."""
+    e = assembly.experiment
+    found = threat_model(e.threat).to_dict()
+    found |= {"auxiliary_from": assembly.auxiliary.source, "repeats": e.repeats}
+    if len(seat.behind) > 1:
+        whole = CAPABILITIES["far_segment"]
+        own = f"holds the segments of {seat.in_words()}"
+        found["words"] = [own if w == whole else w for w in found["words"]]
+        found["holds"] = seat.in_words()
+    return found
 
 
 def described_defence(assembly: Assembly, network: Network, rms: float) -> dict[str, Any]:

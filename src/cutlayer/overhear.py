@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .adversary import Seat
 from .attacks import Reconstruction
 from .defences import in_phase
 from .streams import stream
@@ -18,8 +19,8 @@ class Heard:
     """What came of listening to N victims.
 
     x_hat: by listener, ``(N, ...)``. logits: ``(N, K)``, the server's answer to the first message
-    of each. sent: ``(n, ...)``, the first messages of the first n. rms: of what the noise at the
-    cut is added to.
+    of each. sent: ``(n, ...)``, the first messages of the first n, as they were heard. rms: of
+    what the noise at the cut is added to.
     """
 
     x_hat: Mapping[str, Tensor]
@@ -31,6 +32,7 @@ class Heard:
 @torch.no_grad()
 def overhear(
     network: Network,
+    seat: Seat,
     listeners: Mapping[str, Reconstruction],
     x: Tensor,
     y: Tensor,
@@ -58,6 +60,7 @@ def overhear(
             with stream(root, "serve", i):
                 messages = network.defended.repeats(part, repeats)
             logits.append(network.far.predict(messages[:, 0]))
+            messages = seat.heard(messages)
             if i * size < keep:
                 sent.append(messages[:, 0][: keep - i * size])
             with stream(root, "loudness", i):

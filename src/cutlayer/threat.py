@@ -143,6 +143,8 @@ class View:
     owner_side: Samples to the message that the known defence starts from: everything but what is
         random at the cut. Differentiable; random where a defence on the input is.
     disturb: Such messages ``(N, ...)`` to what would be overheard of them, ``(N, m, ...)``.
+    traffic: By name of a part of ``far_segment`` that the adversary does not hold: messages that
+        went into it, and what came out, ``(M, ...)`` each.
     message_shape: Of one message; anyone who listens sees it.
     repeats: How many messages of each victim's input are overheard.
     """
@@ -160,6 +162,7 @@ class View:
     far_segment: nn.Module | None = None
     defence: tuple[str, ...] | None = None
     disturb: Callable[[Tensor], Tensor] | None = None
+    traffic: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     repeats: int = 1
     classes: int = 0
     message_shape: tuple[int, ...] = ()
@@ -193,6 +196,7 @@ def build_view(
     owner_side: nn.Module | None = None,
     disturb: Callable[[Tensor], Tensor] | None = None,
     message_shape: tuple[int, ...] = (),
+    traffic: Mapping[str, tuple[Tensor, Tensor]] | None = None,
 ) -> View:
     """Hand out what the threat model grants, and nothing else.
 
@@ -227,6 +231,7 @@ def build_view(
         far_segment=granted("far_segment", copy.deepcopy(far_segment)),
         defence=granted("defence", defence),
         disturb=granted("defence", disturb),
+        traffic=granted("far_segment", traffic) or {},
         repeats=repeats,
         classes=classes,
         message_shape=message_shape,

@@ -38,8 +38,13 @@ class Network:
     id: str
     defended: Defended
     far: FarSide
-    far_segment: nn.Module
+    behind: tuple[nn.Module, ...]
     message_shape: tuple[int, ...]
+
+    @property
+    def far_segment(self) -> nn.Module:
+        """Everything behind the first cut."""
+        return nn.Sequential(*self.behind)
 
     @torch.no_grad()
     def without_defences(self, x: Tensor) -> Tensor:
@@ -186,7 +191,7 @@ def as_built(
     segments = segments or assembly.segments()
     _, far = assembly.parties(segments)
     defended = Defended(segments[0], assembly.defence()).eval().requires_grad_(False)
-    behind = nn.Sequential(*segments[1:]).eval()
+    behind = tuple(segment.eval() for segment in segments[1:])
     return Network(run, defended, far, behind, assembly.message_shapes(segments)[0])
 
 

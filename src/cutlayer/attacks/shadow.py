@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from .base import Reconstruction
 from .likelihood import MaximumLikelihood, Prior
 
 Source = Literal["labels", "queries"]
+Adam = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Shadow(Reconstruction):
@@ -30,6 +32,10 @@ class Shadow(Reconstruction):
     The weight of the prior is chosen without the owner: a second shadow, of other first weights,
     plays the owner, so that the search is tried through a stand-in that is as wrong as the real
     one. With queries, on the owner's own answers.
+
+    In a chain, the adversary may lack parties behind its first one. Between two of its own it has
+    written down what went into the honest ones and came out, and trains a stand-in on that; those
+    at the end are trained together with the shadow.
 
     Args:
         learn_from: "labels" or "queries".
@@ -94,11 +100,10 @@ class Shadow(Reconstruction):
         )
 
     def _fit(self, view: View) -> None:
-        lesson = _Lesson.of(view, self.learn_from)
-        self.segment_, history = self._trained(view, lesson, "shadow")
+        self.segment_, history = self._trained(view, "shadow")
         heard = view.query
         if self.learn_from == "labels" and self.weight is None:
-            twin, _ = self._trained(view, lesson, "second shadow")
+            twin, _ = self._trained(view, "second shadow")
             heard = _as_owner(twin, view)
         self.search_ = self._likelihood()
         self.search_.on_progress = self.on_progress
@@ -114,10 +119,10 @@ class Shadow(Reconstruction):
             "shadow_validation_loss": [h if math.isfinite(h) else None for h in history],
         }
 
-    def _trained(self, view: View, lesson: "_Lesson", stage: str) -> tuple[nn.Module, list[float]]:
+    def _trained(self, view: View, stage: str) -> tuple[nn.Module, list[float]]:
         """A shadow at its best epoch, and the loss on the validation share by epoch."""
-        shadow = self._untrained(view)
-        optimiser = torch.optim.Adam(shadow.parameters(), self.learning_rate, fused=True)
+        shadow, lesson = self._untrained(view), _Lesson.of(view, self.learn_from, self._adam)
+        optimiser = self._adam([*shadow.parameters(), *lesson.trainable()])
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs)
         history, best = list[float](), copy.deepcopy(shadow.state_dict())
         for epoch in range(self.epochs):
@@ -137,6 +142,9 @@ class Shadow(Reconstruction):
                 break
         shadow.load_state_dict(best)
         return shadow.eval().requires_grad_(False), history
+
+    def _adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, self.learning_rate, fused=True)
 
     def _untrained(self, view: View) -> nn.Module:
         if self.structure == "known":
@@ -163,6 +171,17 @@ def _as_owner(twin: nn.Module, view: View) -> Any:
     return heard
 
 
+def _imitate(part: nn.Module, given: Tensor, made: Tensor, adam: Adam, passes: int = 20) -> None:
+    """Train a part to do what its honest owner was seen doing."""
+    optimiser = adam(part.parameters())
+    for _ in range(passes):
+        for index in torch.randperm(len(given)).split(32):
+            optimiser.zero_grad(set_to_none=True)
+            mse_loss(part(given[index]), made[index]).backward()
+            optimiser.step()
+    part.requires_grad_(False)
+
+
 class _Lesson:
     """What a shadow is trained on, and how wrong it is."""
 
@@ -173,7 +192,7 @@ class _Lesson:
         self.far = far
 
     @classmethod
-    def of(cls, view: View, source: Source) -> "_Lesson":
+    def of(cls, view: View, source: Source, adam: Adam) -> "_Lesson":
         if source == "queries":
             assert view.query is not None
             query = view.query
@@ -185,9 +204,15 @@ class _Lesson:
         assert view.far_segment is not None
         assert view.auxiliary_labels is not None
         assert view.validation_labels is not None
-        far = view.far_segment.eval().requires_grad_(False)
+        far = copy.deepcopy(view.far_segment).eval()
+        for name, (given, made) in view.traffic.items():
+            _imitate(far.get_submodule(name), given, made, adam)
         labels, labels_stop = view.auxiliary_labels, view.validation_labels
         return cls(view.auxiliary, labels, view.validation, labels_stop, far)
+
+    def trainable(self) -> list[nn.Parameter]:
+        """Weights behind the cut that the adversary does not know."""
+        return [p for p in self.far.parameters() if p.requires_grad] if self.far else []
 
     def _error(self, shadow: nn.Module, x: Tensor, target: Tensor) -> Tensor:
         z = shadow(x)

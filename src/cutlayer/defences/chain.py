@@ -117,17 +117,26 @@ class Defended(nn.Module):
 
 
 class OwnerSide(nn.Module):
-    """A copy of an owner's side up to what is random at the cut, as an adversary may know it."""
+    """A copy of an owner's side up to what is random at the cut, as an adversary may know it.
 
-    def __init__(self, defended: Defended) -> None:
+    Args:
+        behind: What a message goes through before it is heard. Then the copy is random, too: what
+            noise becomes behind an activation cannot be told from a mean.
+    """
+
+    def __init__(self, defended: Defended, *, behind: nn.Sequential | None = None) -> None:
         super().__init__()
         self.segment = copy.deepcopy(defended.segment)
         self.defence = copy.deepcopy(defended.defence)
+        self.behind = copy.deepcopy(behind) if behind is not None else nn.Sequential()
 
     def forward(self, x: Tensor) -> Tensor:
         """The message for ``x`` ``(N, ...)`` that the random defences at the cut start from."""
         z = self.segment(self.defence.apply_at("input", x, x=x))
-        return self.defence.without_chance(z, x=x)
+        if not len(self.behind):
+            return self.defence.without_chance(z, x=x)
+        message: Tensor = self.behind(self.defence(z, x=x))
+        return message
 
 
 class Kept:

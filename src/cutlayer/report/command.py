@@ -9,7 +9,8 @@ from ..errors import ConfigError
 from ..parts import GIVEN, Part, canonical, registry
 from ..record import Record
 
-_OF_THE_ATTACK = ("threat", "attack", "repeats", "victims")  # say nothing about a training
+# These say nothing about a training.
+_OF_THE_ATTACK = ("threat", "adversaries", "attack", "repeats", "victims")
 
 
 def command_line(record: Record) -> str:

@@ -21,7 +21,7 @@ FRACTIONS = {
 DIGITS = {"mse": 4, "psnr": 1}
 GUESSES = ("mean", "class-mean", "nearest-auxiliary")  # floors that answer with a sample
 _ATTACKER = {"threat", "attack", "repeats", "victims", "threads", "device", "data_root"}
-_ATTACKER |= {"auxiliary", "auxiliary_samples"}
+_ATTACKER |= {"auxiliary", "auxiliary_samples", "adversaries"}
 
 
 def metric(name: str) -> Metric:
@@ -207,6 +207,7 @@ def _labels(runs: Sequence[Record], cuts: Mapping[str, str]) -> dict[str, str]:
         {r.id: network(r) for r in runs},
         {r.id: f"cut after {cuts[r.id]}" for r in runs},
         {r.id: str(r.threat.get("name", "")) for r in runs},
+        {r.id: str(r.threat.get("holds", "")) for r in runs},
         {r.id: attacker(r) for r in runs},
         {r.id: heard(r) for r in runs},
         {r.id: knows(r) for r in runs},

@@ -105,10 +105,11 @@ def threats(setting: Setting) -> list[dict[str, Any]]:
         if CAPABILITIES["owner_segment"] in known:  # who holds the weights knows the layers
             known = [w for w in known if w != CAPABILITIES["owner_structure"]]
         words = [_clause(w, t.get("auxiliary")) for w in known]
+        name = ", ".join(str(t[k]) for k in ("name", "holds") if k in t) or "unknown"
         entry = found.setdefault(
-            str(t.get("name", "unknown")),
+            name,
             {
-                "name": str(t.get("name", "unknown")),
+                "name": name,
                 "who": str(t.get("who", "")),
                 "source": str(t.get("source", "")),
                 "words": words,
