@@ -415,6 +415,28 @@ def test_victims_among_samples_from_elsewhere_are_counted() -> None:
     assert duplicated(assembly()) == 0
 
 
+def test_an_attacker_may_have_the_very_samples_that_were_trained_on(tmp_path: Path) -> None:
+    own, same = assembly(), assembly(auxiliary_share="owners")
+    v = untrained_view(same)
+    x, y = same.take(same.shares.train[:300])
+    assert torch.equal(v.auxiliary, x[:250])
+    assert torch.equal(v.validation, x[250:])
+    assert v.auxiliary_labels is not None
+    assert torch.equal(v.auxiliary_labels, y[:250])
+    assert same.auxiliary.source.endswith(", the training data")
+    assert same.network_run == own.network_run
+    assert same.attack_run != own.attack_run
+    with pytest.raises(ConfigError, match="owners wanted, and another data set"):
+        assembly(auxiliary_share="owners", auxiliary="noise")
+
+
+def test_an_attacker_may_have_nothing_but_noise() -> None:
+    v = untrained_view(assembly(auxiliary="noise:shape=1x12x12,samples=400"))
+    assert v.auxiliary.shape == (250, 1, 12, 12)
+    assert v.auxiliary.min() == 0
+    assert v.auxiliary.max() == 1
+
+
 @pytest.mark.parametrize("source", [None, "test_experiment:others"])
 def test_an_attacker_may_have_fewer_samples(source: str | None) -> None:
     v = untrained_view(assembly(auxiliary=source, auxiliary_samples=40))

@@ -52,6 +52,19 @@ def test_mnist_is_shared_out_as_titcombe_et_al_did(plan):
     }
 
 
+def test_he_et_al_attack_the_first_test_images():
+    """The ten that they show are the first of each class: 61 images hold them all on MNIST."""
+    _, s = share_out(bytes_like_mnist(), plan="he2019")
+    assert s.to_dict() == {
+        "owners": [[[0, 45_000]]],
+        "auxiliary": [[45_000, 55_000]],
+        "attacker_validation": [[55_000, 57_000]],
+        "judge": [[57_000, 60_000]],
+        "victims": [[60_000, 65_000]],
+        "validation": [[65_000, 70_000]],
+    }
+
+
 def test_one_pool_is_divided_by_the_documented_fractions():
     _, s = share_out(dataset(1797))
     sizes = {name: len(index) for name, index in s}
@@ -244,6 +257,7 @@ FULL = {"owners": 20, "auxiliary": 10, "attacker_validation": 5, "victims": 10}
     ("plan", "message"),
     [
         ("titcomb", "plan 'titcomb': unknown, did you mean 'titcombe2021'"),
+        ("he2019", "wants published train and test parts: .* has none; take plan default"),
         ("titcombe2021", "wants train 60000 and test 10000 .* has all 100; take plan default"),
         (FULL | {"jugde": 1}, "share 'jugde': unknown, did you mean 'judge'"),
         (FULL | {"judge": 0}, "share judge: a count >= 1 wanted: got 0"),

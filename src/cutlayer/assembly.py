@@ -31,7 +31,7 @@ from .wire import FarSide
 
 # Fields that no training depends on.
 ATTACK_ONLY: tuple[str, ...] = (
-    *("threat", "adversaries", "attack", "auxiliary", "auxiliary_samples"),
+    *("threat", "adversaries", "attack", "auxiliary", "auxiliary_share", "auxiliary_samples"),
     *("repeats", "victims"),
 )
 
@@ -358,6 +358,7 @@ class Assembly:
             "victims": len(self.victims),
             "seed": e.seed,
             **({"adversaries": list(self.adversaries)} if e.adversaries else {}),
+            **({"auxiliary_share": "owners"} if e.auxiliary_share == "owners" else {}),
         }
 
     def judge_identity(self) -> dict[str, Any]:

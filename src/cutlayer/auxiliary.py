@@ -37,6 +37,8 @@ def auxiliary_of(
         found = _from_elsewhere(foreign, shares, experiment.seed)
     elif experiment.threat == "owner-alone" and len(shares.owners) > 1:
         found = _of_an_owner(dataset, shares)
+    elif experiment.auxiliary_share == "owners":
+        found = _of_all_owners(dataset, shares)
     else:
         found = Auxiliary(dataset, shares.auxiliary, shares.attacker_validation, dataset.name)
     count = experiment.auxiliary_samples
@@ -58,6 +60,13 @@ def _of_an_owner(dataset: Dataset, shares: Shares) -> Auxiliary:
     n = min(len(shares.auxiliary), len(own) * 5 // 6)
     stop = own[n : n + len(shares.attacker_validation)]
     return Auxiliary(dataset, own[:n], stop, f"{dataset.name}, owner 0")
+
+
+def _of_all_owners(dataset: Dataset, shares: Shares) -> Auxiliary:
+    """The very samples that the network was trained on, as many as the shares have."""
+    n = min(len(shares.auxiliary), len(shares.train) * 5 // 6)
+    stop = shares.train[n : n + len(shares.attacker_validation)]
+    return Auxiliary(dataset, shares.train[:n], stop, f"{dataset.name}, the training data")
 
 
 def _first(found: Auxiliary, count: int) -> Auxiliary:

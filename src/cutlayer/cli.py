@@ -20,7 +20,8 @@ NETWORK_FIELDS = (
     *("learning_rate", "schedule", "order", "keep", "precision"),
 )
 ATTACK_FIELDS = (
-    *("threat", "adversaries", "attack", "auxiliary", "auxiliary_samples", "repeats", "victims"),
+    *("threat", "adversaries", "attack", "auxiliary", "auxiliary_share", "auxiliary_samples"),
+    *("repeats", "victims"),
 )
 MACHINE_FIELDS = ("threads", "device")
 REPEATABLE = ("defence", "cut", "adversaries")

@@ -108,6 +108,11 @@ class Experiment:
             "another data set that the attacker's own samples come from", metavar="NAME"
         ),
     )
+    auxiliary_share: Literal["auxiliary", "owners"] = field(
+        default="auxiliary",
+        metadata=_help("owners: the attacker has the very samples that were trained on")
+        | {"choices": ("auxiliary", "owners")},
+    )
     auxiliary_samples: int = field(
         default=0, metadata=_help("how many of them the attacker has; 0: all", least=0)
     )
@@ -251,6 +256,8 @@ def _cross_checks(e: Experiment) -> list[str]:
             f"attack {e.attack.kind} needs {what!r}, which "
             f"threat model {e.threat!r} withholds; granted by {', '.join(granting)}"
         )
+    if e.auxiliary is not None and e.auxiliary_share == "owners":
+        found.append("auxiliary_share: owners wanted, and another data set: leave one of them out")
     if e.keep == "best" and not e.passes:
         found.append("keep: best of no epochs: at least 1 epoch wanted, got 0")
     if e.passes == 0 and e.weights is None:

@@ -13,6 +13,7 @@ from .digits import load_digits
 from .femnist import load_femnist_digits
 from .idx import load_emnist_letters, load_fashion_mnist, load_kmnist, load_mnist
 from .images import load_images
+from .noise import load_noise
 from .shares import Shares, share_out
 from .torch_dataset import from_torch
 
@@ -26,6 +27,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "cifar10": load_cifar10,
     "images": load_images,
     "arrays": load_arrays,
+    "noise": load_noise,
 }
 
 __all__ = ["DATASETS", "Dataset", "Shares", "from_torch", "share_out"]

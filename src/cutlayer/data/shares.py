@@ -13,7 +13,7 @@ from .dataset import Dataset
 _TRAIN = ("owners", "auxiliary", "attacker_validation", "judge")  # in this order of the train part
 _TEST = ("validation", "victims")
 _NEEDED = ("owners", "auxiliary", "attacker_validation", "victims")
-PLANS = ("default", "titcombe2021")
+PLANS = ("default", "titcombe2021", "he2019")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +149,9 @@ def share_out(
             victims are a fifth, but 500 where that is under 3/10; of the rest owners have .47,
             validation .08, auxiliary .25, attacker_validation .06, judge .14.
             ``"titcombe2021"``: the shares of their appendix D, for 60,000 + 10,000 samples.
+            ``"he2019"``: owners 3/4, auxiliary 1/6, attacker_validation 1/30 and judge 1/20 of
+            train; the first half of test are the victims, among them the ten images that He et
+            al. show, the rest is validation.
             Or a count for each share: validation and victims come from the test part where there
             is one, the others from train; ``validation`` and ``judge`` may be left out.
         owners: Into how many nearly equal parts the owners' training share is divided.
@@ -169,7 +172,7 @@ def share_out(
     pools = _pools(dataset, seed)
     counts = _counts(dataset, plan, {name: len(pool) for name, pool in pools.items()})
     given: dict[str, Tensor] = {}
-    for pool, names in zip(pools.values(), _division(pools), strict=True):
+    for pool, names in zip(pools.values(), _division(pools, plan), strict=True):
         pieces = torch.split(
             pool, [*(counts.get(n, 0) for n in names), len(pool) - _total(counts, names)]
         )
@@ -197,9 +200,16 @@ def _pools(dataset: Dataset, seed: int) -> dict[str, Tensor]:
     }
 
 
-def _division(pools: Mapping[str, Tensor]) -> tuple[tuple[str, ...], ...]:
-    """The names of the shares of each pool; victims first, so that other counts never move them."""
-    return (_TRAIN, _TEST) if len(pools) == 2 else (("victims", "validation", *_TRAIN),)
+def _division(
+    pools: Mapping[str, Tensor], plan: str | Mapping[str, int] = "default"
+) -> tuple[tuple[str, ...], ...]:
+    """The names of the shares of each pool; victims first, so that other counts never move them.
+
+    But behind the validation share where a test part is published: so do Titcombe et al.
+    """
+    if len(pools) == 2:
+        return _TRAIN, _TEST[::-1] if plan == "he2019" else _TEST
+    return (("victims", "validation", *_TRAIN),)
 
 
 def _total(counts: Mapping[str, int], names: Iterable[str]) -> int:
@@ -219,7 +229,15 @@ def _counts(
             "plan titcombe2021 wants train 60000 and test 10000 samples, as MNIST has: "
             f"{dataset.name} has {got}; take plan default, which keeps its fractions"
         )
-    if len(sizes) == 2:
+    if plan == "he2019" and len(sizes) != 2:
+        raise ValueError(
+            f"plan he2019 wants published train and test parts: {dataset.name} has none; take "
+            "plan default"
+        )
+    if plan == "he2019":
+        counts = _parted(sizes["train"], dict(zip(_TRAIN, (45, 10, 2, 3), strict=True)))
+        counts |= _parted(sizes["test"], dict(zip(_TEST, (1, 1), strict=True)))
+    elif len(sizes) == 2:
         counts = _parted(sizes["train"], dict(zip(_TRAIN, (8, 1, 1, 2), strict=True)))
         counts |= _parted(sizes["test"], dict(zip(_TEST, (1, 1), strict=True)))
     else:

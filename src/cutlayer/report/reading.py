@@ -21,7 +21,7 @@ FRACTIONS = {
 DIGITS = {"mse": 4, "psnr": 1}
 GUESSES = ("mean", "class-mean", "nearest-auxiliary")  # floors that answer with a sample
 _ATTACKER = {"threat", "attack", "repeats", "victims", "threads", "device", "data_root"}
-_ATTACKER |= {"auxiliary", "auxiliary_samples", "adversaries"}
+_ATTACKER |= {"auxiliary", "auxiliary_share", "auxiliary_samples", "adversaries"}
 
 
 def metric(name: str) -> Metric:
