@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from titcombe_findings import PLACE, attack, classifier, folder, keep
 
+from cutlayer.papers.findings import Findings
 from cutlayer.papers.titcombe2021.charts import class_and_individual, every_chart, front
 from cutlayer.papers.titcombe2021.claims import Claim
-from cutlayer.papers.titcombe2021.findings import Findings
 from cutlayer.papers.titcombe2021.page import collect, render, write_page
 from cutlayer.papers.titcombe2021.pictures import figure_1, figure_2a, headline
 from cutlayer.papers.titcombe2021.published import FIGURE_4

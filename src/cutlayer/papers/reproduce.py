@@ -14,9 +14,10 @@ from rich.table import Table
 from ..data.download import data_root
 from ..errors import ConfigError
 from ..study import Outcome, Trial, run_study
-from .titcombe2021.findings import Findings, is_done
+from .findings import Findings, is_done
+from .task import Task, kind_of
 from .titcombe2021.settings import NAMES, Name, Options
-from .titcombe2021.tasks import Task, tasks
+from .titcombe2021.tasks import tasks
 
 PERFORM = "cutlayer.papers.titcombe2021.perform:perform"
 
@@ -124,13 +125,12 @@ def _dry_run(wanted: Sequence[Task], results: Path) -> int:
     """What is missing, and the minutes that its like took where some have been carried out."""
     took: dict[str, list[float]] = {}
     for key, _, cpu in Findings(results).seconds():
-        took.setdefault(key.split("/")[1], []).append(cpu)
+        took.setdefault(kind_of(key), []).append(cpu)
     table = Table(title="would run")
     for column in ("kind", "tasks", "finished", "CPU minutes left, by those finished"):
         table.add_column(column)
-    kinds = dict.fromkeys(t.key.split("/")[1] for t in wanted)
-    for kind in kinds:
-        mine = [t for t in wanted if t.key.split("/")[1] == kind]
+    for kind in dict.fromkeys(kind_of(t.key) for t in wanted):
+        mine = [t for t in wanted if kind_of(t.key) == kind]
         done = sum(is_done(t, results) for t in mine)
         left = len(mine) - done
         guess = f"{left * median(took[kind]) / 60:.0f}" if took.get(kind) else "–"

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from ..findings import Findings
 from .comparison import Row, figure_4, further_rows, table_1
-from .findings import Findings
 from .leaks import OURS, THEIRS, Configuration, Leak, configuration, domains, grid, rounds, sizes
 from .published import TABLE_1
 from .tables_leaks import by

@@ -5,7 +5,7 @@ What has not been run yet is ``None``.
 
 from dataclasses import dataclass
 
-from .findings import Findings
+from ..findings import Findings
 from .published import (
     ATTACKS,
     FIGURE_4,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .findings import Findings
+from ..findings import Findings
 from .tasks import (
     HEARD,
     LAWS,

@@ -11,10 +11,10 @@ from ...metrics import METRICS, UTILITY
 from ...report.glossary import GLOSSARY
 from ...report.page import put_in_place, script_hash
 from ...report.story import FLOOR_WORDS
+from ..findings import Findings
 from . import pictures, tables_leaks, tables_made, tables_published
 from .charts import WORDS, every_chart
 from .claims import claims
-from .findings import Findings
 from .leaks import domains, sizes
 from .pictures import Gallery
 from .published import MISLABELLED

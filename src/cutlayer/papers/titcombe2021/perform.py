@@ -22,15 +22,14 @@ from ...record import Store, store_at, to_json
 from ...streams import stream
 from ...trained import Network, served, trained_judge
 from ...training import Plan, train
+from ..findings import Found, is_done, write
+from ..task import Task
 from . import measure
 from .attack import DEVIATION, MEAN, PublishedAttack
-from .findings import is_done, write
 from .published import FIGURE_4_SCALES
 from .rounds import attack_epoch, dependence_by_epoch
 from .settings import Options
-from .tasks import Task, tasks
-
-Found = dict[str, Any]
+from .tasks import tasks
 
 
 def perform(key: str, context: Mapping[str, Any]) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..findings import Findings
 from . import leaks
-from .findings import Findings
 from .leaks import OURS, THEIRS, Leak, configuration
 from .tables import (
     DASH,

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from ..findings import Findings
 from .claims import claims
 from .comparison import Cell, Row, table_1
-from .findings import Findings
 from .leaks import OURS, THEIRS, Leak, configuration
 from .published import MISLABELLED
 from .tables import NOT_RUN

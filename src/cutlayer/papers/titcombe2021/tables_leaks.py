@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from ..findings import Findings
 from . import leaks
-from .findings import Findings
 from .leaks import OURS, SHOWN, Configuration, Leak
 from .tables import DASH, Column, Line, Shown, Table, estimate, estimate_columns, value, words
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .findings import Findings, finding
+from ..findings import Findings, finding
+from ..task import kind_of, place_of
 from .settings import NAMES, Name, Options, classifier
 from .tables import Column, Line, Mark, Shown, Table, words
 from .tasks import tasks
@@ -35,13 +36,13 @@ class Progress:
 def progress(findings: Findings, settings: Sequence[Name]) -> Progress:
     """Which findings are there, against the list of tasks."""
     there = {key for key, _, _ in findings.seconds()}
-    there -= {k for k in there if _place(k) in NAMES and _place(k) not in settings}
+    there -= {k for k in there if place_of(k) in NAMES and place_of(k) not in settings}
     quick = _is_quick(findings, there)
     keys = [t.key for t in tasks(tuple(settings), Options(quick=quick))]
     lines = []
     every = [*keys, *sorted(there - set(keys))]
-    for place, kind in dict.fromkeys((_place(k), _kind(k)) for k in every):
-        wanted = [k for k in every if (_place(k), _kind(k)) == (place, kind)]
+    for place, kind in dict.fromkeys((place_of(k), kind_of(k)) for k in every):
+        wanted = [k for k in every if (place_of(k), kind_of(k)) == (place, kind)]
         done = sum(k in there for k in wanted)
         mark: Mark = "missing" if done < len(wanted) else ""
         lines.append(
@@ -63,17 +64,9 @@ def progress(findings: Findings, settings: Sequence[Name]) -> Progress:
     return Progress(done, len(keys), len(there - set(keys)), quick, table)
 
 
-def _place(key: str) -> str:
-    return key.partition("/")[0]
-
-
-def _kind(key: str) -> str:
-    return key.split("/")[1]
-
-
 def _is_quick(findings: Findings, there: Iterable[str]) -> bool:
     for key in sorted(there):
-        if _kind(key) == "classifier":
+        if kind_of(key) == "classifier":
             found = findings.get(key)
             return found is not None and found["record"]["data"].get("name") == "digits"
     return False
@@ -83,7 +76,7 @@ def seconds(findings: Findings) -> Table:
     """Wall and CPU hours by kind of task."""
     totals: dict[tuple[str, str], list[float]] = {}
     for key, wall, cpu in findings.seconds():
-        total = totals.setdefault((_place(key), _kind(key)), [0, 0.0, 0.0, 0.0])
+        total = totals.setdefault((place_of(key), kind_of(key)), [0, 0.0, 0.0, 0.0])
         total[0] += 1
         total[1] += wall
         total[2] += cpu

@@ -1,7 +1,7 @@
 """Tables that have a published column: table 1, the result files behind it, the attack table."""
 
+from ..findings import Findings
 from .comparison import AttackRow, Row, attack_table, further_rows, table_1
-from .findings import Findings
 from .published import RETRAINED
 from .settings import Name
 from .tables import Column, Line, Shown, Table, difference, value, with_error, words

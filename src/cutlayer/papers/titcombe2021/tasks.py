@@ -1,12 +1,11 @@
 """Everything that is run to regenerate the paper, in order: a list of tasks with readable keys."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...described import jsonable, without_folders
-from ...record import address
+from ..task import Task
 from .published import FILES, TABLE_1
 from .settings import Name, Options, classifier, defences, law
 
@@ -29,37 +28,7 @@ OTHER_DATA: Mapping[str, str] = {  # name: folder
     "ecg": "mitbih",
 }
 
-
-@dataclass(frozen=True)
-class Task:
-    """One trial of the study.
-
-    key: where its finding goes. run: which function of ``perform`` carries it out. experiment:
-    plain values. after: keys of tasks whose classifier it needs.
-    """
-
-    key: str
-    run: str
-    experiment: Mapping[str, Any]
-    after: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def address(self) -> str:
-        """Equal for tasks that find the same, whatever folder or machine they run on."""
-        kept = {k: v for k, v in self.experiment.items() if k not in ("data_root", "device")}
-        return address(
-            without_folders(
-                jsonable(
-                    {
-                        "revision": REVISION,
-                        "run": self.run,
-                        "experiment": kept,
-                        "options": self.options,
-                    }
-                )
-            )
-        )
+_task = partial(Task, revision=REVISION)
 
 
 def named(noise: float, weight: float, seed: int = 0) -> str:
@@ -176,7 +145,7 @@ def _authors_code(setting: Name, options: Options) -> Iterator[Task]:
             yield _attack(setting, options, 0.0, 0.0, served=f"{name}-{scale:g}")
     for threat in ("owner-alone", "server-and-owner"):
         raw = classifier(setting, options, owners=2, threat=threat, attack=ADAPTIVE)
-        yield Task(f"{setting}/adaptive/two-owners-{threat}", "attack", raw)
+        yield _task(f"{setting}/adaptive/two-owners-{threat}", "attack", raw)
     yield from _rounds(setting, options, ADAPTIVE)
 
 
@@ -185,11 +154,11 @@ ADAPTIVE = {"kind": "inverse-network", "args": {}}
 
 def _classifier(place: Name, options: Options, noise: float, weight: float, seed: int = 0) -> Task:
     raw = classifier(place, options, noise=noise, weight=weight, seed=seed)
-    return Task(classifier_key(place, noise, weight, seed), "classifier", raw)
+    return _task(classifier_key(place, noise, weight, seed), "classifier", raw)
 
 
 def _epochs(setting: Name, options: Options, noise: float, weight: float) -> Task:
-    return Task(
+    return _task(
         epochs_key(setting, noise, weight),
         "epochs",
         classifier(setting, options, noise=noise, weight=weight),
@@ -210,7 +179,7 @@ def _published(
     scales: tuple[float, ...] = (noise,) if noise else ()
     if weight in WEIGHTS and not noise and not more:
         scales = SCALES
-    return Task(
+    return _task(
         published_key(setting, noise, weight, more=more),
         "published_attack",
         raw,
@@ -232,7 +201,7 @@ def _attack(
 ) -> Task:
     raw = classifier(setting, options, noise=noise, weight=weight)
     raw |= _served(setting, noise, weight, served) | _listening(heard) | fields
-    return Task(
+    return _task(
         attack_key(setting, noise, weight, served=served, heard=heard, more=more),
         "attack",
         raw,
@@ -257,7 +226,7 @@ def _listening(heard: int) -> dict[str, Any]:
 
 
 def _tuned(setting: Name, options: Options, weight: float, scale: float) -> Task:
-    return Task(
+    return _task(
         f"{setting}/server-tuned/{named(0.0, weight)}-laplace-{scale:g}",
         "server_tuned",
         classifier(setting, options, weight=weight),
@@ -270,7 +239,7 @@ def _rounds(setting: Name, options: Options, attack: Mapping[str, Any]) -> Itera
     raw = classifier(setting, options, attack=attack)
     needed = (classifier_key(setting, 0.0, 0.0),)
     for epoch in range(raw["epochs"], 0, -1):
-        yield Task(round_key(setting, epoch), "round", raw, needed, {"epoch": epoch})
+        yield _task(round_key(setting, epoch), "round", raw, needed, {"epoch": epoch})
 
 
 def round_key(setting: str, epoch: int) -> str:
@@ -289,15 +258,15 @@ def _other_data(options: Options) -> Iterator[Task]:
             for noise in (0.0, scale):
                 raw = classifier("paper", options, noise=noise, weight=weight) | data
                 key = classifier_key(name, noise, weight)
-                yield Task(key, "classifier", raw)
+                yield _task(key, "classifier", raw)
                 attack = raw | {"attack": ADAPTIVE}
-                yield Task(attack_key(name, noise, weight), "attack", attack, (key,))
+                yield _task(attack_key(name, noise, weight), "attack", attack, (key,))
                 if noise:
                     continue
                 for after in (0.5, 1.0):
                     served = f"laplace-{after:g}"
                     more = _served("paper", noise, weight, served)
-                    yield Task(
+                    yield _task(
                         attack_key(name, noise, weight, served=served),
                         "attack",
                         attack | more,

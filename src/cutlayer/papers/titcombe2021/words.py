@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ...report.reading import number
+from ..findings import Findings
 from .claims import Claim
-from .findings import Findings
 from .leaks import THEIRS, Configuration, Leak, configuration
 from .tables_leaks import by
 from .tables_leaks import pairs as nearest

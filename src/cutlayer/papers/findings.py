@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...trained import environment
-from .tasks import Task
+from ..trained import environment
+from .task import Task
 
 SCHEMA_VERSION = 1
 Found = dict[str, Any]
