@@ -1,12 +1,14 @@
-"""What serves every paper: tasks and their findings."""
+"""What serves every paper: tasks, their findings, statistics."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from cutlayer.papers.findings import finding, is_done
+from cutlayer.papers.measure import by_class, spread
 from cutlayer.papers.task import Task
 
 
@@ -48,3 +50,13 @@ def test_a_damaged_finding_is_said_to_be_so(tmp_path: Path) -> None:
     (tmp_path / "a" / "b.json").write_text(json.dumps({"schema_version": 99}))
     with pytest.raises(ValueError, match="written by another release"):
         finding("a/b", tmp_path)
+
+
+def test_spread_counts_directions() -> None:
+    line = torch.randn(500, 1) @ torch.ones(1, 20)
+    assert spread(line)["effective_dimensions"] == pytest.approx(1.0, rel=1e-3)
+    assert spread(torch.randn(5000, 20))["effective_dimensions"] > 19
+
+
+def test_a_class_without_samples_has_no_mean() -> None:
+    assert by_class(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 2]), 3) == [2.0, None, 5.0]

@@ -14,6 +14,7 @@ from cutlayer.config import parse
 from cutlayer.experiment import fitted_attack, load_network, run_training, view_of
 from cutlayer.metrics import distance_correlation, mse
 from cutlayer.papers.findings import Findings, finding, is_done
+from cutlayer.papers.measure import messages
 from cutlayer.papers.task import Task
 from cutlayer.papers.titcombe2021 import measure
 from cutlayer.papers.titcombe2021.attack import PublishedAttack
@@ -126,12 +127,6 @@ def test_the_floor_of_dependent_rows_is_that_of_independent_ones() -> None:
     assert found["bias_corrected"] > 0.3 > 0.05 > abs(found["bias_corrected_floor"])
 
 
-def test_spread_counts_directions() -> None:
-    line = torch.randn(500, 1) @ torch.ones(1, 20)
-    assert measure.spread(line)["effective_dimensions"] == pytest.approx(1.0, rel=1e-3)
-    assert measure.spread(torch.randn(5000, 20))["effective_dimensions"] > 19
-
-
 def stroke(slope: float, size: int = 28) -> Tensor:
     """A stroke through the middle, ``slope`` pixels to the right for each pixel up."""
     picture = torch.zeros(1, size, size)
@@ -176,7 +171,7 @@ def test_the_published_attack_succeeds_undefended_and_is_affine(
     attack = fitted_attack(assembly, view, lambda *_: None)
     assert isinstance(attack, PublishedAttack)
     x, _ = assembly.take(assembly.victims)
-    z = measure.messages(network, x)
+    z = messages(network, x)
     error = mse(x, attack.reconstruct(Observed(z.unsqueeze(1)))).mean()
     floor = mse(x, MeanSample().fit(view).reconstruct(Observed(z.unsqueeze(1)))).mean()
     assert error < 0.7 * floor

@@ -1,7 +1,6 @@
 """The paper's own statistics, and those that its claims need."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,9 +8,9 @@ from torch import Tensor
 from ...metrics import bias_corrected_distance_correlation, distance_correlation
 from ...streams import generator, stream
 from ...trained import Network
+from ..findings import Found
 
 HONEST_SAMPLES = 2000  # one n for every row
-Found = dict[str, Any]
 
 
 def by_batches(x: Tensor, z: Tensor, batch_size: int, *, exponent: float = 2.0) -> Found:
@@ -54,32 +53,6 @@ def dependence(x: Tensor, z: Tensor, batch_size: int) -> Found:
         "bias_corrected_floor": float(bias_corrected_distance_correlation(a, b[order[order < n]])),
         "n": n,
     }
-
-
-def spread(z: Tensor) -> Found:
-    """How wide the messages ``(N, d)`` lie: noise of one scale harms a tighter cloud more.
-
-    Returns:
-        ``around_mean``: root mean square distance of an element from its mean over samples;
-        ``rms``; ``saturated``: share of elements beyond .99 in size; ``effective_dimensions``:
-        (Σλ)² / Σλ² of the covariance's eigenvalues.
-    """
-    flat = z.flatten(1).double()
-    centred = flat - flat.mean(0)
-    covariance = centred.mT @ centred / len(flat)
-    trace, square = covariance.trace(), covariance.square().sum()
-    return {
-        "around_mean": float(centred.square().mean().sqrt()),
-        "rms": float(flat.square().mean().sqrt()),
-        "saturated": float((flat.abs() > 0.99).double().mean()),
-        "effective_dimensions": float(trace * trace / square) if square else 0.0,
-    }
-
-
-@torch.no_grad()
-def messages(network: Network, x: Tensor) -> Tensor:
-    """Undisturbed messages ``(N, ...)``."""
-    return torch.cat([network.defended.segment(part) for part in x.split(256)])
 
 
 @torch.no_grad()
@@ -141,9 +114,3 @@ def slants(x: Tensor, x_hat: Tensor, y: Tensor) -> Found:
         "correlation": float(product / (own * other).sqrt()) if own and other else None,
         "n": int(good.sum()),
     }
-
-
-def by_class(values: Tensor, y: Tensor, classes: int) -> list[float | None]:
-    """The mean of ``values`` ``(N,)`` within each class."""
-    rows = [values[y == k].double() for k in range(classes)]
-    return [float(r.mean()) if len(r) else None for r in rows]

@@ -23,6 +23,7 @@ from ...streams import stream
 from ...trained import Network, served, trained_judge
 from ...training import Plan, train
 from ..findings import Found, is_done, write
+from ..measure import by_class, messages, spread
 from ..task import Task
 from . import measure
 from .attack import DEVIATION, MEAN, PublishedAttack
@@ -73,7 +74,7 @@ def _classifier(job: _Job) -> Found:
     record = run_training(assembly, store)
     network = load_network(assembly, store, record.id)
     x, y = assembly.take(assembly.shares.validation)
-    z = measure.messages(network, x)
+    z = messages(network, x)
     with stream(assembly.experiment.seed, "measure"), torch.no_grad():
         sent = network.defended.defence(z)
     x_victims, y_victims = assembly.take(assembly.victims)
@@ -87,7 +88,7 @@ def _classifier(job: _Job) -> Found:
         "accuracy_on_victims": float(accuracy(torch.cat(parts), y_victims).mean()),
         "dependence": measure.dependence(x, z, batch),
         "dependence_as_sent": measure.dependence(x, sent, batch),
-        "spread": measure.spread(z),
+        "spread": spread(z),
     }
     if assembly.dataset.name in ("mnist", "digits"):
         scales = FIGURE_4_SCALES
@@ -109,7 +110,7 @@ def _of_reconstructions(outcome: Outcome) -> Found:
     classes = len(outcome.record.data["classes"])
     named_values = {k: v for k, v in outcome.values.items() if k in ("ssim", "read")}
     found: Found = {
-        "by_class": {k: measure.by_class(v, outcome.y, classes) for k, v in named_values.items()}
+        "by_class": {k: by_class(v, outcome.y, classes) for k, v in named_values.items()}
     }
     if outcome.x.dim() == 4 and outcome.x.shape[1] == 1:
         found["slant"] = measure.slants(outcome.x, outcome.x_hat, outcome.y)
@@ -160,7 +161,7 @@ def _their_table(job: _Job, network: Network, attack: PublishedAttack) -> Found:
     """
     assembly, store, (_, validator) = job.assembly, job.store, job.after
     x, y = assembly.take(assembly.shares.attacker_validation)
-    made = torch.cat([attack.normalised(z) for z in measure.messages(network, x).split(512)])
+    made = torch.cat([attack.normalised(z) for z in messages(network, x).split(512)])
     pixels = made * DEVIATION + MEAN
     found: Found = {"dependence": measure.dependence((x - MEAN) / DEVIATION, made, 256)}
     assembled = Assembly.of(parse(validator.experiment))
@@ -180,7 +181,7 @@ def _server_tuned(job: _Job) -> Found:
     network = load_network(assembly, store, run_training(assembly, store).id)
     e, scale = assembly.experiment, float(task.options["scale"])
     x, y = assembly.take(assembly.shares.train)
-    z = measure.messages(network, x)  # the owner's segment is fixed: computed once
+    z = messages(network, x)  # the owner's segment is fixed: computed once
     noise = Chain(Laplace(scale))
     owner = Owner(0, Defended(nn.Identity(), noise), None, (z, y), root=e.seed)
     segment = network.far_segment.requires_grad_(True)

@@ -21,7 +21,8 @@ from ...threat import Observed
 from ...trained import run_training, trained_judge
 from ...training import Plan, train
 from ...wire import Tap
-from . import measure
+from .. import measure
+from .measure import by_batches
 
 EVERY = 40  # of the owner's training images, one in so many is a victim
 SHOWN = ("ssim", "mse", "read", "top1", "top1_in_class")
@@ -100,7 +101,7 @@ def dependence_by_epoch(assembly: Assembly, store: Store) -> list[dict[str, Any]
             {
                 "epoch": epoch + 1,
                 "accuracy": row["validation_accuracy"],
-                "dependence": measure.by_batches(x, z, assembly.experiment.batch_size),
+                "dependence": by_batches(x, z, assembly.experiment.batch_size),
             }
         )
     return found
