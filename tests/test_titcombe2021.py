@@ -15,6 +15,7 @@ from cutlayer.experiment import fitted_attack, load_network, run_training, view_
 from cutlayer.metrics import distance_correlation, mse
 from cutlayer.papers.findings import Findings, finding, is_done
 from cutlayer.papers.measure import messages
+from cutlayer.papers.paper import Options
 from cutlayer.papers.task import Task
 from cutlayer.papers.titcombe2021 import measure
 from cutlayer.papers.titcombe2021.attack import PublishedAttack
@@ -24,7 +25,7 @@ from cutlayer.papers.titcombe2021.leaks import configuration, grid
 from cutlayer.papers.titcombe2021.perform import perform
 from cutlayer.papers.titcombe2021.published import FILES, MISLABELLED, TABLE_1
 from cutlayer.papers.titcombe2021.rounds import kept_messages, victims
-from cutlayer.papers.titcombe2021.settings import NAMES, Options, classifier, law
+from cutlayer.papers.titcombe2021.settings import NAMES, classifier, law
 from cutlayer.papers.titcombe2021.summary import write_summary
 from cutlayer.papers.titcombe2021.tasks import classifier_key, published_key, tasks
 from cutlayer.record import Store
@@ -211,7 +212,7 @@ def small_tasks(monkeypatch: pytest.MonkeyPatch) -> list[Task]:
         for t in tasks(("authors-code",), QUICK)
         if t.run != "round"
     ]
-    monkeypatch.setattr("cutlayer.papers.titcombe2021.perform.tasks", lambda *_: every)
+    monkeypatch.setattr("cutlayer.papers.titcombe2021.tasks.tasks", lambda *_: every)
     return every
 
 

@@ -16,12 +16,13 @@ from PIL import Image
 from titcombe_findings import PLACE, attack, classifier, folder, keep
 
 from cutlayer.papers.findings import Findings
+from cutlayer.papers.paper import Options
 from cutlayer.papers.titcombe2021.charts import class_and_individual, every_chart, front
 from cutlayer.papers.titcombe2021.claims import Claim
 from cutlayer.papers.titcombe2021.page import collect, render, write_page
 from cutlayer.papers.titcombe2021.pictures import figure_1, figure_2a, headline
 from cutlayer.papers.titcombe2021.published import FIGURE_4
-from cutlayer.papers.titcombe2021.settings import NAMES, Options
+from cutlayer.papers.titcombe2021.settings import NAMES
 from cutlayer.papers.titcombe2021.summary import BEGIN, END, summary
 from cutlayer.papers.titcombe2021.tables import difference, value
 from cutlayer.papers.titcombe2021.tables_leaks import grid, pairs, worst

@@ -15,8 +15,9 @@ from ..data.download import data_root
 from ..errors import ConfigError
 from ..study import Outcome, Trial, run_study
 from .findings import Findings, is_done
+from .paper import Options
 from .task import Task, kind_of
-from .titcombe2021.settings import NAMES, Name, Options
+from .titcombe2021.settings import NAMES, Name
 from .titcombe2021.tasks import tasks
 
 PERFORM = "cutlayer.papers.titcombe2021.perform:perform"

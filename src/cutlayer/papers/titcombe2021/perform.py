@@ -1,10 +1,7 @@
-"""Carry out one task and keep what it found: a JSON file and, of attacks, a strip of pictures."""
+"""What carries out each kind of task of Titcombe et al. 2021."""
 
-import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -13,63 +10,29 @@ from torch import nn
 from ...assembly import Assembly
 from ...config import parse
 from ...defences import Chain, Defended, Laplace
-from ...evaluation import gallery
 from ...experiment import Outcome, carry_out, fitted_attack, load_network, run_training, view_of
 from ...judge import read
 from ...metrics import accuracy
 from ...parties import Owner, Server, optimiser
-from ...record import Store, store_at, to_json
 from ...streams import stream
 from ...trained import Network, served, trained_judge
 from ...training import Plan, train
-from ..findings import Found, is_done, write
+from ..findings import Found
 from ..measure import by_class, messages, spread
-from ..task import Task
+from ..perform import Job, keep_strip, perform_task, plain
 from . import measure
 from .attack import DEVIATION, MEAN, PublishedAttack
+from .paper import PAPER
 from .published import FIGURE_4_SCALES
 from .rounds import attack_epoch, dependence_by_epoch
-from .settings import Options
-from .tasks import tasks
 
 
 def perform(key: str, context: Mapping[str, Any]) -> None:
-    """Carry out the task of that key, unless what it would find is there already.
-
-    Args:
-        context: ``settings`` and ``options`` for ``tasks``; ``store``, where networks are kept;
-            ``results``, the folder of the findings.
-
-    Raises:
-        KeyError: no such task.
-        ConfigError, ValueError, OSError: as ``run_training`` and ``run_attack``.
-    """
-    options = Options(**context["options"])
-    every = {t.key: t for t in tasks(tuple(context["settings"]), options)}
-    task, results = every[key], Path(context["results"])
-    if is_done(task, results):
-        return
-    store = store_at(Path(context["store"]))
-    started, cpu = time.perf_counter(), time.process_time()
-    after, assembly = [every[k] for k in task.after], Assembly.of(parse(task.experiment))
-    found = _CARRIED_OUT[task.run](_Job(task, after, assembly, store, results))
-    seconds = {"wall": time.perf_counter() - started, "cpu": time.process_time() - cpu}
-    seconds |= found.pop("seconds", {})
-    write(task, results, found, seconds)
+    """What ``cutlayer reproduce`` calls for each task."""
+    perform_task(PAPER, RUNS, key, context)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A task, those it comes after, its experiment with the data read, and where things are."""
-
-    task: Task
-    after: Sequence[Task]
-    assembly: Assembly
-    store: Store
-    results: Path
-
-
-def _classifier(job: _Job) -> Found:
+def _classifier(job: Job) -> Found:
     assembly, store = job.assembly, job.store
     record = run_training(assembly, store)
     network = load_network(assembly, store, record.id)
@@ -82,7 +45,7 @@ def _classifier(job: _Job) -> Found:
         parts = [network.far.predict(network.defended(p)) for p in x_victims.split(256)]
     batch = assembly.experiment.batch_size
     found = {
-        "record": _plain(record),
+        "record": plain(record),
         "seconds": record.seconds,  # of the training, now or earlier
         "accuracy": asdict(record.utility["accuracy"]),
         "accuracy_on_victims": float(accuracy(torch.cat(parts), y_victims).mean()),
@@ -99,10 +62,10 @@ def _classifier(job: _Job) -> Found:
     return found
 
 
-def _attack(job: _Job) -> Found:
+def _attack(job: Job) -> Found:
     outcome = carry_out(job.assembly, job.store)
-    _pictures(outcome, job.task.key, job.results)
-    return {"record": _plain(outcome.record), **_of_reconstructions(outcome)}
+    keep_strip(outcome, job.results, job.task.key)
+    return {"record": plain(outcome.record), **_of_reconstructions(outcome)}
 
 
 def _of_reconstructions(outcome: Outcome) -> Found:
@@ -117,7 +80,7 @@ def _of_reconstructions(outcome: Outcome) -> Found:
     return found
 
 
-def _published_attack(job: _Job) -> Found:
+def _published_attack(job: Job) -> Found:
     """Their table, and the same attack on the victims: undisturbed, and at each scale."""
     task, assembly, store = job.task, job.assembly, job.store
     silent = assembly.variant(defence=_without_noise(assembly))
@@ -139,8 +102,8 @@ def _published_attack(job: _Job) -> Found:
         # The same classifier: what it was trained with acts in that phase alone.
         variant = silent.variant(defence=parts, attack=part)
         outcome = carry_out(variant, store, trained=trained, fitted=attack)
-        _pictures(outcome, f"{task.key}-{name}", job.results)
-        found["served"][name] = {"record": _plain(outcome.record), **_of_reconstructions(outcome)}
+        keep_strip(outcome, job.results, f"{task.key}-{name}")
+        found["served"][name] = {"record": plain(outcome.record), **_of_reconstructions(outcome)}
     return found
 
 
@@ -153,7 +116,7 @@ def _without_noise(assembly: Assembly) -> tuple[Any, ...]:
     return parse({"defence": raw}).defence
 
 
-def _their_table(job: _Job, network: Network, attack: PublishedAttack) -> Found:
+def _their_table(job: Job, network: Network, attack: PublishedAttack) -> Found:
     """Distance correlation of inputs and reconstructions, and who can read these, their way.
 
     On the images that they validate the attack with; batches of 256; undisturbed messages. Their
@@ -175,7 +138,7 @@ def _their_table(job: _Job, network: Network, attack: PublishedAttack) -> Found:
     return found
 
 
-def _server_tuned(job: _Job) -> Found:
+def _server_tuned(job: Job) -> Found:
     """Section 5: train the server's segment further under noise, the owner's stays as it is."""
     task, assembly, store = job.task, job.assembly, job.store
     network = load_network(assembly, store, run_training(assembly, store).id)
@@ -208,38 +171,15 @@ def _server_tuned(job: _Job) -> Found:
     return {"scale": scale, "epochs": epochs, "before": before, "after": measured()}
 
 
-def _round(job: _Job) -> Found:
+def _round(job: Job) -> Found:
     return attack_epoch(job.assembly, job.store, int(job.task.options["epoch"]))
 
 
-def _epochs(job: _Job) -> Found:
+def _epochs(job: Job) -> Found:
     return {"epochs": dependence_by_epoch(job.assembly, job.store)}
 
 
-def _plain(record: Any) -> Found:
-    """A record as JSON values, without what the findings say beside it."""
-    plain: Found = json.loads(to_json(record))
-    for name in ("seconds", "environment"):
-        plain.pop(name)
-    return plain
-
-
-def _pictures(outcome: Outcome, key: str, results: Path) -> None:
-    """The first victim of each class, originals above reconstructions, as one small PNG."""
-    if outcome.x.dim() != 4:
-        return
-    from PIL import Image
-
-    from ...report.pictures import pixels
-
-    shown = gallery(outcome.x, outcome.y, outcome.x_hat, {}, show=10)
-    rows = [torch.cat(list(shown[f"typical.{k}"]), dim=2) for k in ("x", "x_hat")]
-    path = results / f"{key}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels(torch.cat(rows, dim=1)).numpy()).save(path, optimize=True)
-
-
-_CARRIED_OUT: Mapping[str, Callable[[_Job], Found]] = {
+RUNS: Mapping[str, Callable[[Job], Found]] = {
     "classifier": _classifier,
     "attack": _attack,
     "published_attack": _published_attack,

@@ -8,29 +8,13 @@ and on the message as it is sent (algorithm 1).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
-# Not the other way round: the source of attack.py is part of the addresses of recorded attacks.
-from .attack import DEVIATION, MEAN
+from ..paper import Options
 
-Name = Literal["authors-code", "paper", "quick"]
+Name = Literal["authors-code", "paper"]
 NAMES: tuple[Name, ...] = ("authors-code", "paper")
 CUT = "act3"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user of ``cutlayer reproduce`` chose.
-
-    data_root: Folder of the data files. quick: a smoke run on the embedded digits.
-    precision: Of the classifiers' training.
-    """
-
-    data_root: str | None = None
-    quick: bool = False
-    precision: str = "bfloat16"
-    device: str = "cpu"
 
 
 def classifier(
@@ -80,6 +64,10 @@ def _data(options: Options) -> dict[str, Any]:
 
 def _model(setting: Name) -> dict[str, Any]:
     if setting == "authors-code":
+        # Not the other way round: the source of attack.py is part of the addresses of recorded
+        # attacks. And not above, for it needs torch and help reads NAMES.
+        from .attack import DEVIATION, MEAN
+
         scaled = {"mean": MEAN, "deviation": DEVIATION, "softmax": True}
         return {"kind": "titcombe", "args": scaled}
     return {"kind": "titcombe", "args": {}}

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..findings import Findings, finding
+from ..paper import Options
 from ..task import kind_of, place_of
-from .settings import NAMES, Name, Options, classifier
+from .settings import NAMES, Name, classifier
 from .tables import Column, Line, Mark, Shown, Table, words
 from .tasks import tasks
 
