@@ -6,8 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from cutlayer.models import DEFAULT_CUT, MODELS, cifar10cnn, ecg, lenet, mlp, titcombe
-from cutlayer.split import cut_points
+from cutlayer.config import parse
+from cutlayer.described import plain
+from cutlayer.models import DEFAULT_CUT, MODELS, Normalise, cifar10cnn, ecg, lenet, mlp, titcombe
+from cutlayer.precision import laid_out
+from cutlayer.split import cut, cut_points
 
 SHAPES = {
     "titcombe": (1, 28, 28),
@@ -73,6 +76,83 @@ def test_titcombe_scales_its_input_and_ends_in_a_softmax_where_the_published_cod
     points = cut_points(theirs, x)
     assert points.traced
     assert DEFAULT_CUT["titcombe"] in points.names
+
+
+SCALED = ("titcombe", "lenet", "cifar10cnn", "resnet18")  # those that take mean and deviation
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "deviation": (0.229, 0.224, 0.225)}
+
+
+def twins(name: str, shape: tuple[int, ...], **scale: object) -> list[nn.Module]:
+    """The network as it is, and one that scales its input, from the same seed."""
+    made = []
+    for arguments in ({}, scale):
+        torch.manual_seed(3)
+        made.append(MODELS[name](shape, 4, **arguments).eval())
+    return made
+
+
+@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize(
+    "scale", [{"mean": 0.5, "deviation": 0.5}, {"mean": 0.5}, IMAGENET, {"deviation": (2, 3, 4)}]
+)
+def test_scales_its_input_by_one_number_or_one_for_each_channel(name, scale):
+    """Reference: the bare network on images scaled channel by channel."""
+    x = torch.rand(3, 3, 20, 20)
+    bare, ours = twins(name, x.shape[1:], **scale)
+    wanted = x.clone()
+    for channel in range(3):
+        mean, deviation = (scale.get(k, d) for k, d in (("mean", 0.0), ("deviation", 1.0)))
+        m, d = (v[channel] if isinstance(v, tuple) else v for v in (mean, deviation))
+        wanted[:, channel] = (x[:, channel] - m) / d
+    assert torch.equal(ours(x), bare(wanted))
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_scaling_adds_nothing_to_learn_or_to_store(name):
+    bare, ours = twins(name, (3, 20, 20), **IMAGENET)
+    assert [n for n, _ in ours.named_children()] == ["norm", *(n for n, _ in bare.named_children())]
+    assert [*ours.state_dict()] == [*bare.state_dict()]
+    for (n, a), (m, b) in zip(bare.named_parameters(), ours.named_parameters(), strict=True):
+        assert n == m
+        assert torch.equal(a, b)  # the same first weights
+    usual = MODELS[name]((3, 20, 20), 4, mean=0.0, deviation=1.0)
+    assert [n for n, _ in usual.named_children()] == [n for n, _ in bare.named_children()]
+
+
+def test_scaling_works_on_signals_and_follows_device_and_number_type():
+    signal = Normalise((1.0, 2.0), (3.0, 4.0), sides=1)
+    x = torch.rand(5, 2, 9)
+    wanted = torch.stack([(x[:, 0] - 1) / 3, (x[:, 1] - 2) / 4], 1)
+    assert torch.equal(signal(x), wanted)
+    table = Normalise([1.0, 2.0], 4, sides=0)
+    assert torch.equal(table(x[:, :, 0]), (x[:, :, 0] - torch.tensor([1.0, 2.0])) / 4)
+    assert not [*signal.parameters(), *signal.state_dict()]
+    there = signal.to("meta")
+    assert {b.device.type for b in there.buffers()} == {"meta"}
+    assert there(x.to("meta")).device.type == "meta"
+
+
+@pytest.mark.parametrize("mean", [0.5, (0.485, 0.456, 0.406)])
+def test_a_network_that_scales_is_cut_behind_it(mean):
+    """The first segment scales, keeps nothing for it, and computes what the network does."""
+    model, x = (
+        cifar10cnn((3, 16, 16), 5, mean=mean, deviation=(0.2, 0.3, 0.4)),
+        torch.rand(4, 3, 16, 16),
+    )
+    near, far = cut(model, after="ReLU22", x=x)
+    assert torch.equal(far(near(x)), model(x))
+    assert [*near.state_dict()] == [k for k in model.state_dict() if k[:5] in ("conv1", "conv2")]
+    torch.testing.assert_close(laid_out(near)(x), near(x))
+    there = near.to("meta")
+    assert there(x.to("meta")).shape == (4, 128, 8, 8)
+
+
+def test_numbers_for_each_channel_come_from_a_configuration_and_go_into_a_record():
+    scale = {k: list(v) for k, v in IMAGENET.items()}
+    e = parse({"data": "cifar10", "model": {"kind": "cifar10cnn", **scale}})
+    assert e.model.args == IMAGENET
+    assert parse({k: v for k, v in plain(e).items() if v is not None}) == e
+    assert parse({"model": "lenet:mean=0.5,deviation=5e-1"}).model.args["deviation"] == 0.5
 
 
 # Properties
@@ -164,7 +244,21 @@ def test_heads_that_do_not_divide():
         MODELS["transformer"]((1, 8, 8), 2, width=30)
 
 
-@pytest.mark.parametrize("deviation", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_deviation_that_nothing_can_be_divided_by(deviation):
-    with pytest.raises(ValueError, match=f"deviation must be > 0 and finite: got {deviation}"):
-        titcombe((1, 28, 28), 10, deviation=deviation)
+@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        ({"deviation": 0.0}, "deviation must be > 0 and finite: got 0.0"),
+        ({"deviation": -1.0}, "deviation must be > 0 and finite: got -1.0"),
+        ({"deviation": float("nan")}, "deviation must be > 0 and finite: got nan"),
+        ({"deviation": float("inf")}, "deviation must be > 0 and finite: got inf"),
+        ({"deviation": (0.2, 0.0, 0.2)}, r"> 0 and finite: got \(0.2, 0.0, 0.2\)"),
+        ({"mean": (0.5, float("nan"), 0.5)}, "mean must be finite: got"),
+        ({"mean": (0.5, 0.5)}, r"mean must be one number, or one for each .* 3: got \(0.5, 0.5\)"),
+        ({"deviation": (0.5,)}, r"deviation must be one number, or one .* here 3: got \(0.5,\)"),
+        ({"mean": ()}, r"mean must be one number, .* got \(\)"),
+    ],
+)
+def test_numbers_that_nothing_can_be_scaled_by(name, scale, message):
+    with pytest.raises(ValueError, match=f"{name}: .*{message}"):
+        MODELS[name]((3, 28, 28), 10, **scale)

@@ -7,20 +7,36 @@
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf, prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+PerChannel = float | tuple[float, ...]  # one number for all, or one for each channel
+
 
 class Normalise(nn.Module):
-    """``(x - mean) / deviation``, fixed numbers."""
+    """``(x - mean) / deviation``, fixed numbers: not learned, and not stored with the weights.
 
-    def __init__(self, mean: float, deviation: float) -> None:
+    Args:
+        mean: One number, or one for each channel of ``x`` ``(N, C, ...)``.
+        deviation: Likewise; none of them 0.
+        sides: Dimensions behind the channels: 2 for images, 1 for signals, 0 for tables.
+    """
+
+    mean: float | Tensor
+    deviation: float | Tensor
+
+    def __init__(self, mean: PerChannel, deviation: PerChannel, *, sides: int = 2) -> None:
         super().__init__()
-        self.mean, self.deviation = mean, deviation
+        for name, value in (("mean", mean), ("deviation", deviation)):
+            if isinstance(value, Sequence):  # a buffer, so that it follows the device
+                column = torch.tensor([float(v) for v in value]).view(-1, *[1] * sides)
+                self.register_buffer(name, column, persistent=False)
+            else:
+                setattr(self, name, value)
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.deviation
@@ -31,8 +47,8 @@ def titcombe(
     classes: int,
     *,
     width: int = 500,
-    mean: float = 0.0,
-    deviation: float = 1.0,
+    mean: PerChannel = 0.0,
+    deviation: PerChannel = 1.0,
     softmax: bool = False,
 ) -> nn.Sequential:
     """The classifier of Titcombe et al. (2021), cut after Tanh; returns logits.
@@ -41,23 +57,22 @@ def titcombe(
         input_shape: ``(C, H, W)``, at least 6×6.
         classes: Number of logits.
         width: Elements of what is sent.
-        mean: Taken off the input before anything else; the published code has 0.1307.
-        deviation: > 0, by which it is then divided; the published code has 0.3081.
+        mean: Taken off the input before anything else, one number or one for each channel; the
+            published code has 0.1307.
+        deviation: > 0, by which it is then divided; likewise; the published code has 0.3081.
         softmax: End in a softmax, as the published code does in front of its cross-entropy, which
             then takes one of its own.
 
     Raises:
-        ValueError: no images of that size, or a deviation that is not positive.
+        ValueError: no images of that size, a deviation that is not positive, or neither one number
+            nor one for each channel.
 
     Reference: arXiv:2104.05743, appendix; layers as in the authors' code.
     """
     channels, height, width_in = _sized("titcombe", input_shape, rank=3, least=6, classes=classes)
-    if not 0 < deviation < inf:
-        raise ValueError(f"titcombe: deviation must be > 0 and finite: got {deviation}")
     flat = 64 * ((height - 4) // 2) * ((width_in - 4) // 2)
-    scaled = (mean, deviation) != (0.0, 1.0)
     return _named(
-        **({"norm": Normalise(mean, deviation)} if scaled else {}),
+        **_scaled("titcombe", input_shape, mean, deviation),
         conv1=nn.Conv2d(channels, 32, 3),
         act1=nn.ReLU(),
         conv2=nn.Conv2d(32, 64, 3),
@@ -73,21 +88,30 @@ def titcombe(
     )
 
 
-def lenet(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
+def lenet(
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    mean: PerChannel = 0.0,
+    deviation: PerChannel = 1.0,
+) -> nn.Sequential:
     """The LeNet of He et al. (2019): 8 and 16 channels, not the classic 6 and 16.
 
     Args:
         input_shape: ``(C, H, W)``, at least 16×16.
         classes: Number of logits.
+        mean: As of ``titcombe``; the published code has 0.5.
+        deviation: As of ``titcombe``; the published code has 0.5.
 
     Raises:
-        ValueError: no images of that size.
+        ValueError: as ``titcombe``.
 
     Reference: doi:10.1145/3359789.3359824, table 2.
     """
     channels, *sides = _sized("lenet", input_shape, rank=3, least=16, classes=classes)
     flat = 16 * prod(((side - 4) // 2 - 4) // 2 for side in sides)
     return _named(
+        **_scaled("lenet", input_shape, mean, deviation),
         conv1=nn.Conv2d(channels, 8, 5),
         ReLU1=nn.ReLU(),
         pool1=nn.MaxPool2d(2),
@@ -103,20 +127,28 @@ def lenet(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     )
 
 
-def cifar10cnn(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
+def cifar10cnn(
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    mean: PerChannel = 0.0,
+    deviation: PerChannel = 1.0,
+) -> nn.Sequential:
     """The CIFAR10 network of He et al. (2019): six convolutions, a sigmoid before the last layer.
 
     Args:
         input_shape: ``(C, H, W)``, at least 8×8.
         classes: Number of logits.
+        mean: As of ``titcombe``; the published code has ImageNet's, 0.485, 0.456 and 0.406.
+        deviation: As of ``titcombe``; the published code has 0.229, 0.224 and 0.225.
 
     Raises:
-        ValueError: no images of that size.
+        ValueError: as ``titcombe``.
 
     Reference: doi:10.1145/3359789.3359824, table 2.
     """
     channels, *sides = _sized("cifar10cnn", input_shape, rank=3, least=8, classes=classes)
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers = _scaled("cifar10cnn", input_shape, mean, deviation)
     for stage, width in enumerate((64, 128, 128), start=1):
         for k in (1, 2):
             layers[f"conv{stage}{k}"] = nn.Conv2d(channels, width, 3, padding=1)
@@ -203,16 +235,25 @@ class BasicBlock(nn.Module):
         return out
 
 
-def resnet18(input_shape: tuple[int, ...], classes: int, *, width: int = 16) -> nn.Sequential:
+def resnet18(
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    width: int = 16,
+    mean: PerChannel = 0.0,
+    deviation: PerChannel = 1.0,
+) -> nn.Sequential:
     """ResNet-18 with the 3×3 stem that small images want, after He et al. (2016).
 
     Args:
         input_shape: ``(C, H, W)``, at least 1×1.
         classes: Number of logits.
         width: Channels of the first stage; 64 is the published network.
+        mean: As of ``titcombe``.
+        deviation: As of ``titcombe``.
 
     Raises:
-        ValueError: no images.
+        ValueError: as ``titcombe``.
 
     Reference: doi:10.1109/CVPR.2016.90.
     """
@@ -225,6 +266,7 @@ def resnet18(input_shape: tuple[int, ...], classes: int, *, width: int = 16) -> 
         stages[f"layer{stage}"] = nn.Sequential(*blocks)
         before = after
     return _named(
+        **_scaled("resnet18", input_shape, mean, deviation),
         conv1=nn.Conv2d(channels, width, 3, padding=1, bias=False),
         norm1=nn.BatchNorm2d(width),
         act1=nn.ReLU(),
@@ -349,6 +391,25 @@ _KINDS = {2: "signals (C, L)", 3: "images (C, H, W)"}
 
 def _named(**layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(layers))
+
+
+def _scaled(
+    model: str, shape: tuple[int, ...], mean: PerChannel, deviation: PerChannel
+) -> dict[str, nn.Module]:
+    """The first child, ``norm``, where there is something to scale."""
+    for name, value, above in (("mean", mean, -inf), ("deviation", deviation, 0.0)):
+        numbers = value if isinstance(value, Sequence) else [value] * shape[0]
+        if len(numbers) != shape[0]:
+            raise ValueError(
+                f"{model}: {name} must be one number, or one for each channel, here {shape[0]}: "
+                f"got {value}"
+            )
+        if not all(above < number < inf for number in numbers):
+            wanted = "finite" if above else "> 0 and finite"
+            raise ValueError(f"{model}: {name} must be {wanted}: got {value}")
+    if (mean, deviation) == (0.0, 1.0):
+        return {}
+    return {"norm": Normalise(mean, deviation, sides=len(shape) - 1)}
 
 
 def _sized(
