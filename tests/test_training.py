@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cutlayer.defences import Chain, Defence, Defended, Laplace, NoPeek
-from cutlayer.parties import Owner, Party, Relay, Server, optimiser, party_state
+from cutlayer.parties import OPTIMISERS, Owner, Party, Relay, Server, optimiser, party_state
 from cutlayer.precision import Precision, laid_out
 from cutlayer.precision import run as run_in
 from cutlayer.training import Checkpoints, Plan, Progress, average, batches, steps_per_epoch, train
@@ -70,7 +70,7 @@ def assert_bit_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert [k for k in a if not torch.equal(a[k], b[k])] == []
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize("name", OPTIMISERS)
 def test_split_training_moves_the_weights_as_one_network_would(name: str) -> None:
     """Reference: the plain loop over the uncut network with one optimiser."""
     owner, side = party(name=name), server(name)
@@ -232,11 +232,34 @@ def test_a_handed_over_segment_comes_with_its_moments() -> None:
     assert_bit_equal(state(giver), state(taker))
 
 
-def test_the_fast_optimiser_is_taken() -> None:
+@pytest.mark.parametrize("name", ["adam", "amsgrad"])
+def test_the_fast_optimiser_is_taken(name: str) -> None:
     """One kernel over all parameters: up to 1.5 times the steps of the loop over them."""
-    made = optimiser("adam", near(), 1e-3)
+    made = optimiser(name, near(), 1e-3)
     assert made is not None
     assert made.defaults["fused"] is True
+
+
+@pytest.mark.parametrize(("name", "epsilon"), [("adam", 1e-8), ("amsgrad", 1e-3)])
+def test_adam_divides_by_its_second_moment_and_amsgrad_by_the_largest_so_far(
+    name: str, epsilon: float
+) -> None:
+    """Reference: the formulas in float64. Steep steps first: the largest is not the last."""
+    layer = nn.Linear(3, 2, bias=False)
+    made, w = optimiser(name, layer, 1e-2), layer.weight.detach().double()
+    assert made is not None
+    first, second, largest = (torch.zeros_like(w) for _ in range(3))
+    for step in range(1, 31):
+        gradient = torch.randn(2, 3, dtype=torch.float64) / step**2
+        layer.weight.grad = gradient.float()
+        made.step()
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        largest = second if name == "adam" else torch.maximum(largest, second)
+        deviation = (largest / (1 - 0.999**step)).sqrt() + epsilon
+        w = w - 1e-2 * first / (1 - 0.9**step) / deviation
+    assert (largest > second).any() == (name == "amsgrad")
+    torch.testing.assert_close(layer.weight.detach().double(), w, rtol=1e-5, atol=1e-6)
 
 
 def test_an_empty_batch_changes_no_weight() -> None:
@@ -511,13 +534,16 @@ def test_a_gradient_meets_pooling_channels_last_once() -> None:
     assert came[0].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_moments_of_weights_stored_channels_last_come_back_from_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_moments_of_weights_stored_channels_last_come_back_from_disk(
+    name: str, tmp_path: Path
+) -> None:
     """The fused kernel takes moments as they lie in memory: they have to lie as the weights do."""
     x, y = images()
 
     def learner() -> Party:
         module = laid_out(convolutions())
-        return Party("owner0", module, optimiser("adam", module, 1e-2), root=5)
+        return Party("owner0", module, optimiser(name, module, 1e-2), root=5)
 
     def step(of: Party) -> None:
         nn.functional.cross_entropy(of.module(x), y).backward()

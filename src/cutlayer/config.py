@@ -67,8 +67,10 @@ class Experiment:
         metadata=_help("passes over the data; 10, or 0 with --weights", least=0),
     )
     batch_size: int = field(default=32, metadata=_help("samples a training step", least=1))
-    optimiser: Literal["adam", "sgd"] = field(
-        default="adam", metadata=_help("each party's own", choices=("adam", "sgd"))
+    optimiser: Literal["adam", "sgd", "amsgrad"] = field(
+        default="adam",
+        metadata=_help("each party's own; amsgrad: Adam with AMSGrad, eps 1e-3, as He et al. train")
+        | {"choices": ("adam", "sgd", "amsgrad")},
     )
     learning_rate: float = field(default=1e-3, metadata=_help("of both optimisers", above=0))
     order: Literal["shuffled", "stored"] = field(

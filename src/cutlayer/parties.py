@@ -15,11 +15,13 @@ from .streams import stream
 from .tensor_file import load_tensors, save_tensors
 from .wire import At, FarSide, StepResult
 
-OPTIMISERS: tuple[str, ...] = ("adam", "sgd")
+OPTIMISERS: tuple[str, ...] = ("adam", "sgd", "amsgrad")
 
 
 def optimiser(name: str, module: nn.Module, learning_rate: float) -> Optimizer | None:
     """A party's own optimiser; ``None`` for a party that has nothing to learn.
+
+    "amsgrad" is what the code of He et al. (2019) trains with: Adam with AMSGrad and eps 1e-3.
 
     Raises:
         ValueError: no such optimiser, or a learning rate that is not positive.
@@ -33,6 +35,8 @@ def optimiser(name: str, module: nn.Module, learning_rate: float) -> Optimizer |
         return None
     if name == "sgd":
         return SGD(parameters, learning_rate)
+    if name == "amsgrad":
+        return Adam(parameters, learning_rate, eps=1e-3, amsgrad=True, fused=True)
     return Adam(parameters, learning_rate, fused=True)
 
 
