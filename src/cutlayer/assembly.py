@@ -277,7 +277,8 @@ class Assembly:
             defended = Defended(
                 copy.deepcopy(segments[0]), copy.deepcopy(chain), precision=e.precision
             )
-            owners.append(Owner(number, defended, own(defended), self.take(index), root=e.seed))
+            learn = dict[str, Any](root=e.seed, augment=e.augment)
+            owners.append(Owner(number, defended, own(defended), self.take(index), **learn))
         self.try_out(Defended(segments[0], self.defence()))
         return owners, far
 
@@ -320,6 +321,7 @@ class Assembly:
             "defence": [jsonable(asdict(p)) for p in self.defences_in_training],
             "epochs": e.passes,
             **{name: getattr(e, name) if e.passes else None for name in learns},
+            **({"augment": e.augment} if e.passes and e.augment != "none" else {}),
             "seed": e.seed,
             "machine": machine(torch.get_num_threads(), self.device),
         }

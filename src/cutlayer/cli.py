@@ -17,7 +17,7 @@ from .errors import ConfigError, did_you_mean
 DATA_FIELDS = ("data", "data_root", "shares", "owners", "seed")
 NETWORK_FIELDS = (
     *("model", "cut", "weights", "defence", "epochs", "batch_size", "optimiser"),
-    *("learning_rate", "schedule", "order", "keep", "precision"),
+    *("learning_rate", "schedule", "order", "augment", "keep", "precision"),
 )
 ATTACK_FIELDS = (
     *("threat", "adversaries", "attack", "auxiliary", "auxiliary_share", "auxiliary_samples"),

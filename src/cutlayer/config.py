@@ -77,6 +77,11 @@ class Experiment:
         default="shuffled",
         metadata=_help("of the samples in an epoch", choices=("shuffled", "stored")),
     )
+    augment: Literal["none", "shift", "shift-and-flip"] = field(
+        default="none",
+        metadata=_help("of training images: moved by up to an eighth of a side, and mirrored")
+        | {"choices": ("none", "shift", "shift-and-flip")},
+    )
     keep: Literal["last", "best"] = field(
         default="last",
         metadata=_help("the network after which epoch; best: by accuracy on validation")

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, Optimizer
 
+from .augmentation import Augment, augmented, check_augment
 from .defences import Defended, in_phase
 from .errors import did_you_mean
 from .precision import Precision, run
-from .streams import stream
+from .streams import generator, stream
 from .tensor_file import load_tensors, save_tensors
 from .wire import At, FarSide, StepResult
 
@@ -316,6 +317,11 @@ class Owner(Party):
         defended: Segment and defences.
         optimiser: Over both of them.
         data: ``(x, y)``: this owner's training set, float32 in [0, 1], and labels.
+        augment: What happens to each image before every step; segment, defences and penalties see
+            only what came of it.
+
+    Raises:
+        ValueError: samples that cannot be augmented so.
     """
 
     def __init__(
@@ -326,13 +332,16 @@ class Owner(Party):
         data: tuple[Tensor, Tensor],
         *,
         root: int,
+        augment: Augment = "none",
     ) -> None:
         super().__init__(f"owner{number}", defended, optimiser, root)
         self.number, self.defended, self.data = number, defended, data
+        check_augment(augment, data[0].shape[1:])
+        self.augment = augment
 
     def step(self, index: Tensor, far: FarSide, *, at: At) -> float:
         """Algorithm 1 (Titcombe et al., appendix B) on the samples of ``index``; the task loss."""
-        x, y = self.data[0][index], self.data[1][index]
+        x, y = self._samples(index, at)
         self.defended.train()
         defence = self.defended.defence
         with stream(self.root, self.name, at.epoch, at.step), in_phase(defence, "train"):
@@ -346,3 +355,8 @@ class Owner(Party):
             torch.autograd.backward(roots, gradients)
             self.update()
         return float(result.loss)
+
+    def _samples(self, index: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        # Not from the stream of the noise: that is the same without augmentation.
+        rng = generator(self.root, self.name, "augment", at.epoch, at.step)
+        return augmented(self.data[0][index], self.augment, rng), self.data[1][index]
