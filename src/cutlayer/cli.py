@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from .config import FIELDS
 from .errors import ConfigError, did_you_mean
+from .papers import PAPERS
 
 DATA_FIELDS = ("data", "data_root", "shares", "owners", "seed")
 NETWORK_FIELDS = (
@@ -25,7 +26,6 @@ ATTACK_FIELDS = (
 )
 MACHINE_FIELDS = ("threads", "device")
 REPEATABLE = ("defence", "cut", "adversaries")
-PAPERS = ("titcombe2021",)
 
 
 class Parser(argparse.ArgumentParser):
@@ -133,15 +133,20 @@ def build_parser() -> Parser:
 
 
 def _reproduce(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paper", metavar="PAPER", choices=PAPERS, help=", ".join(PAPERS))
+    parser.add_argument(
+        "paper",
+        metavar="PAPER",
+        type=_paper,
+        choices=tuple(PAPERS),
+        help="; ".join(f"{p.name}: {p.title}" for p in PAPERS.values()),
+    )
     parser.add_argument(
         "--data-root", type=Path, metavar="DIR", help="folder that holds the data files"
     )
     parser.add_argument("--quick", action="store_true", help="a smoke run on the embedded digits")
     parser.add_argument(
         "--setting",
-        choices=("both", "authors-code", "paper"),
-        default="both",
+        choices=("both", *dict.fromkeys(s for p in PAPERS.values() for s in p.settings)),
         help="as the published code did it, or as the text says (default: both)",
     )
     parser.add_argument(
@@ -176,6 +181,13 @@ def _reproduce(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("report"), metavar="DIR", help="where the report goes"
     )
     _store(parser)
+
+
+def _paper(text: str) -> str:
+    """The name of a paper that can be reproduced."""
+    if text not in PAPERS:
+        raise argparse.ArgumentTypeError(f"{text!r}: unknown{did_you_mean(text, PAPERS)}")
+    return text
 
 
 def _count(text: str) -> int:

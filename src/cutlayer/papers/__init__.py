@@ -1,1 +1,21 @@
-"""Published results as data, and the runs that regenerate them side by side."""
+"""Published results as data, and the runs that regenerate them side by side.
+
+A folder holds what is one paper's own: its numbers (``published``), what is run (``tasks``), what
+carries that out (``perform``), its page. What serves them all, in the order of the flow::
+
+    paper      what the command wants of a paper; each folder has one in its own ``paper``
+    reproduce  the command: which tasks, run as a study, then the page
+    task       one experiment, what is done with it, where the finding goes
+    perform    carry out a task, in any process; with measure
+    findings   what tasks found, a JSON file each
+
+To add a paper, write its folder and name its ``PAPER`` in ``PAPERS``. Importing this module imports
+no torch, so that help is quick.
+"""
+
+from collections.abc import Mapping
+
+from .paper import Paper
+from .titcombe2021.paper import PAPER as TITCOMBE2021
+
+PAPERS: Mapping[str, Paper] = {p.name: p for p in (TITCOMBE2021,)}

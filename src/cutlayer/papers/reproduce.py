@@ -1,11 +1,12 @@
 """``cutlayer reproduce PAPER``: carry out what is missing, then write the page."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -14,18 +15,16 @@ from rich.table import Table
 from ..data.download import data_root
 from ..errors import ConfigError
 from ..study import Outcome, Trial, run_study
+from . import PAPERS
 from .findings import Findings, is_done
-from .paper import Options
+from .paper import Options, Paper
 from .task import Task, kind_of
-from .titcombe2021.settings import NAMES, Name
-from .titcombe2021.tasks import tasks
-
-PERFORM = "cutlayer.papers.titcombe2021.perform:perform"
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The command. 1 where a task failed; what is finished is kept, and the page says the rest."""
-    settings = _settings(arguments.setting)
+    paper = PAPERS[arguments.paper]
+    settings = _settings(paper, arguments.setting)
     options = Options(
         data_root=None if arguments.quick else str(data_root(arguments.data_root)),
         quick=arguments.quick,
@@ -33,26 +32,38 @@ def run(arguments: argparse.Namespace) -> int:
         device=arguments.device,
     )
     results = arguments.results or Path(
-        arguments.store / "quick-titcombe2021" if arguments.quick else "results/titcombe2021"
+        arguments.store / f"quick-{paper.name}" if arguments.quick else f"results/{paper.name}"
     )
-    wanted = _chosen(tasks(settings, options), arguments.only)
+    wanted = _chosen(paper.tasks(settings, options), arguments.only)
     if arguments.dry_run:
         return _dry_run(wanted, results)
     outcome = None
     if not arguments.page_only:
-        outcome = _carry_out(wanted, settings, options, results, arguments)
-    from .titcombe2021.page import write_page  # with plotly: only where a page is wanted
-    from .titcombe2021.summary import write_summary
-
-    page = write_page(results, arguments.out, settings=settings)
+        results.mkdir(parents=True, exist_ok=True)
+        context = {
+            "settings": list(settings),
+            "options": asdict(options),
+            "store": str(arguments.store.resolve()),
+            "results": str(results.resolve()),
+        }
+        outcome = _carry_out(paper, wanted, context, arguments)
+    page = paper.write_page(results, arguments.out, settings)
     if arguments.summary:
-        write_summary(results, arguments.summary)
+        paper.write_summary(results, arguments.summary)
     print(f"open the report: {page.resolve()}")
     return _said(outcome) if outcome else 0
 
 
-def _settings(name: str) -> tuple[Name, ...]:
-    return NAMES if name == "both" else tuple(n for n in NAMES if n == name)
+def _settings(paper: Paper, name: str | None) -> tuple[str, ...]:
+    """Those that ``--setting`` names; all of the paper's where it is not given."""
+    if name is None:
+        return paper.settings
+    if not paper.settings:
+        raise ConfigError(f"--setting {name}: {paper.name} has one setting only; leave it out")
+    if name != "both" and name not in paper.settings:
+        known = ", ".join(paper.settings)
+        raise ConfigError(f"--setting {name}: {paper.name} has {known}, or both")
+    return paper.settings if name == "both" else (name,)
 
 
 def _chosen(every: Sequence[Task], only: Sequence[str]) -> list[Task]:
@@ -72,22 +83,11 @@ def _chosen(every: Sequence[Task], only: Sequence[str]) -> list[Task]:
 
 
 def _carry_out(
-    wanted: Sequence[Task],
-    settings: Sequence[Name],
-    options: Options,
-    results: Path,
-    arguments: argparse.Namespace,
+    paper: Paper, wanted: Sequence[Task], context: Mapping[str, Any], arguments: argparse.Namespace
 ) -> Outcome:
-    results.mkdir(parents=True, exist_ok=True)
-    storage = arguments.storage or f"sqlite:///{(results / '.study.db').resolve()}"
+    storage = arguments.storage or f"sqlite:///{Path(context['results']) / '.study.db'}"
     keys = {t.key for t in wanted}
     trials = [Trial(t.key, tuple(k for k in t.after if k in keys), t.address) for t in wanted]
-    context = {
-        "settings": list(settings),
-        "options": asdict(options),
-        "store": str(arguments.store.resolve()),
-        "results": str(results.resolve()),
-    }
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -95,15 +95,15 @@ def _carry_out(
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task("titcombe2021", total=len(trials))
+        bar = bars.add_task(paper.name, total=len(trials))
 
         def show(done: int, total: int, running: tuple[str, ...]) -> None:
             bars.update(bar, completed=done, total=total, description=" · ".join(running) or "…")
 
         return run_study(
-            "titcombe2021",
+            paper.name,
             trials,
-            perform=PERFORM,
+            perform=paper.perform,
             context=context,
             storage=storage,
             workers=arguments.workers,
