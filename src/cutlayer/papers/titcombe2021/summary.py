@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..findings import Findings
+from ..markdown import END, begin, put_between
 from .claims import claims
 from .comparison import Cell, Row, table_1
 from .leaks import OURS, THEIRS, Leak, configuration
@@ -11,8 +12,7 @@ from .tables import NOT_RUN
 from .tables_leaks import by
 from .words import SIGNS, verdict
 
-BEGIN = "<!-- summary: written by cutlayer reproduce titcombe2021 --summary -->"
-END = "<!-- end of summary -->"
+BEGIN = begin("titcombe2021")
 
 
 def summary(results: Path) -> str:
@@ -56,12 +56,7 @@ def write_summary(results: Path, page: Path) -> None:
         ValueError: it has no such markers.
         OSError: it cannot be read or written.
     """
-    text = page.read_text("utf-8")
-    before, begin, rest = text.partition(BEGIN + "\n")
-    _, end, after = rest.partition(END + "\n")
-    if not begin or not end:
-        raise ValueError(f"--summary {page}: a line {BEGIN!r} and one {END!r} wanted: got neither")
-    page.write_text(before + summary(results) + after, "utf-8")
+    put_between(page, BEGIN, summary(results))
 
 
 def _row(row: Row) -> str:
