@@ -15,7 +15,8 @@ no torch, so that help is quick.
 
 from collections.abc import Mapping
 
+from .he2019.paper import PAPER as HE2019
 from .paper import Paper
 from .titcombe2021.paper import PAPER as TITCOMBE2021
 
-PAPERS: Mapping[str, Paper] = {p.name: p for p in (TITCOMBE2021,)}
+PAPERS: Mapping[str, Paper] = {p.name: p for p in (TITCOMBE2021, HE2019)}

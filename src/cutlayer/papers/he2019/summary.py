@@ -1,0 +1,50 @@
+"""The reproduction as Markdown, for the documentation."""
+
+from pathlib import Path
+
+from ..findings import Findings
+from ..markdown import END, begin, put_between
+from .comparison import Found, Row, Table, tables
+
+BEGIN = begin("he2019")
+_HEAD = (
+    "| Data, cut | Case | Published PSNR / SSIM | Attack | Ten images: PSNR / SSIM "
+    "(their SSIM) | All victims: PSNR / SSIM [95 %] | Best floor, SSIM |"
+)
+
+
+def summary(results: Path) -> str:
+    """Every table, between ``BEGIN`` and ``END``."""
+    parts = [BEGIN]
+    for table in tables(Findings(Path(results))):
+        parts += [f"### {table.title}", "", table.about, "", *_lines(table), ""]
+    return "\n".join([*parts, END]) + "\n"
+
+
+def _lines(table: Table) -> list[str]:
+    return [_HEAD, "|---" * _HEAD.count(" | ") + "|---|", *(c for r in table.rows for c in _row(r))]
+
+
+def _row(row: Row) -> list[str]:
+    stated = "–" if row.published is None else "{:.2f} / {:.3f}".format(*row.published)
+    first = f"| {row.data}, {row.cut} | {row.case} | {stated} |"
+    if not row.ours:
+        return [f"{first} not run yet | | | |"]
+    return [f"{first} {label} | {cells(found)} |" for label, found in row.ours]
+
+
+def cells(f: Found) -> str:
+    """What we found, as the last columns of a row."""
+    ten = f"{f.ten_psnr:.2f} / {f.ten_ssim:.3f} ({f.ten_published_ssim:.3f})"
+    many = f"{f.psnr[0]:.2f} / {f.ssim[0]:.3f} [{f.ssim[1]:.3f}, {f.ssim[2]:.3f}], n = {f.victims}"
+    return f"{ten} | {many} | {f.floor_ssim:.3f}"
+
+
+def write_summary(results: Path, page: Path) -> None:
+    """Put the summary between the markers of a Markdown file.
+
+    Raises:
+        ValueError: it has no such markers.
+        OSError: it cannot be read or written.
+    """
+    put_between(page, BEGIN, summary(results))
