@@ -47,6 +47,8 @@ def test_every_cell_of_every_table_has_a_task(data_root: str) -> None:
             }
         assert f"{data}/by-queries/{cut}" in keys
     assert {f"mnist/layers/{point.layer}" for point in FIGURE_12[:-1]} <= {*keys}
+    assert "mnist/chain/4-parties-attacked-by-2-4-query-free" in keys
+    assert {"mnist/defence/ReLU2-dropout-0.6", "mnist/defence/input-laplace-5-unaware"} <= {*keys}
     assert "mnist/query-free/conv1-same-set-same-net-seed-2" in keys
     assert "cifar10/query-free/conv11-same-set-same-net-seed-2" not in keys
 
@@ -203,6 +205,14 @@ def test_the_page_shows_what_was_run_and_says_what_was_not(results: Path) -> Non
 def test_an_empty_folder_makes_a_page_too(tmp_path: Path) -> None:
     path = PAPER.write_page(tmp_path / "none", tmp_path / "out", [])
     assert path.read_text().count("not run yet") > 40
+
+
+def test_the_summary_in_the_docs_is_that_of_the_records(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    page = tmp_path / "he2019.md"
+    page.write_text((root / "docs/he2019.md").read_text())
+    write_summary(root / "results/he2019", page)
+    assert page.read_text() == (root / "docs/he2019.md").read_text()
 
 
 def test_the_summary_stands_between_its_markers(results: Path, tmp_path: Path) -> None:

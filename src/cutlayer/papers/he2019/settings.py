@@ -1,6 +1,6 @@
 """The reproduction as experiments: one classifier for each data set, attacked at every cut."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..paper import Options
@@ -48,9 +48,14 @@ def classifier(data: Data, options: Options, **more: Any) -> dict[str, Any]:
 
 
 def attacked(
-    data: Data, options: Options, cut: str, threat: str, attack: Mapping[str, Any], **more: Any
+    data: Data,
+    options: Options,
+    cuts: Sequence[str],
+    threat: str,
+    attack: Mapping[str, Any],
+    **more: Any,
 ) -> dict[str, Any]:
-    """The experiment of one attack at one cut."""
+    """The experiment of one attack on a network cut in one place or in several."""
     victims = 20 if options.quick else VICTIMS[data]
-    fields = {"cut": [cut], "threat": threat, "attack": dict(attack), "victims": victims}
+    fields = {"cut": list(cuts), "threat": threat, "attack": dict(attack), "victims": victims}
     return classifier(data, options) | fields | more

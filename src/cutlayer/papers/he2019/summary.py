@@ -9,7 +9,7 @@ from .comparison import Found, Row, Table, tables
 BEGIN = begin("he2019")
 _HEAD = (
     "| Data, cut | Case | Published PSNR / SSIM | Attack | Ten images: PSNR / SSIM "
-    "(their SSIM) | All victims: PSNR / SSIM [95 %] | Best floor, SSIM |"
+    "(their SSIM) | All victims: PSNR / SSIM [95 %] | Best floor, SSIM | Accuracy |"
 )
 
 
@@ -22,14 +22,16 @@ def summary(results: Path) -> str:
 
 
 def _lines(table: Table) -> list[str]:
-    return [_HEAD, "|---" * _HEAD.count(" | ") + "|---|", *(c for r in table.rows for c in _row(r))]
+    rule = "|---" * (_HEAD.count(" | ") + 1) + "|"
+    run = [line for r in table.rows for line in _row(r)]
+    missing = sum(not r.ours for r in table.rows)
+    left = [f"{missing} of {len(table.rows)} rows have not been run yet."] if missing else []
+    return [*([_HEAD, rule, *run] if run else []), *(["", *left] if run else left)]
 
 
 def _row(row: Row) -> list[str]:
     stated = "–" if row.published is None else "{:.2f} / {:.3f}".format(*row.published)
     first = f"| {row.data}, {row.cut} | {row.case} | {stated} |"
-    if not row.ours:
-        return [f"{first} not run yet | | | |"]
     return [f"{first} {label} | {cells(found)} |" for label, found in row.ours]
 
 
@@ -37,7 +39,7 @@ def cells(f: Found) -> str:
     """What we found, as the last columns of a row."""
     ten = f"{f.ten_psnr:.2f} / {f.ten_ssim:.3f} ({f.ten_published_ssim:.3f})"
     many = f"{f.psnr[0]:.2f} / {f.ssim[0]:.3f} [{f.ssim[1]:.3f}, {f.ssim[2]:.3f}], n = {f.victims}"
-    return f"{ten} | {many} | {f.floor_ssim:.3f}"
+    return f"{ten} | {many} | {f.floor_ssim:.3f} | {100 * f.accuracy:.1f} %"
 
 
 def write_summary(results: Path, page: Path) -> None:

@@ -1,18 +1,20 @@
 """Everything that is run to regenerate the papers, in order: a list of tasks with readable keys."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..paper import Options
 from ..task import Task
-from .published import CUTS, FIGURE_12, NORMALISATION, SETTINGS, Data, Inversion
+from .curves import CUT_BEHIND_INPUT
+from .published import CUTS, DEFENCE_SETTINGS, FIGURE_12, NORMALISATION, SETTINGS, Data, Inversion
 from .settings import ELSEWHERE, FOLDERS, SHAPES, STAND_IN, attacked, classifier
 
 REVISION = 1  # of what a task computes; raise it, and finished tasks are done anew
 KNOWLEDGE = ("same-set", "same-distribution", "random", "other-domain")  # table 4, and one more
 SEEDS = (0, 1, 2)  # of the shadows on MNIST
 PUBLISHED = "cutlayer.papers.he2019.attack:PublishedLikelihood"
+UNAWARE = DEFENCE_SETTINGS[0]  # of their search behind defences on MNIST, alike at every cut
 LEARNING = {"epochs": 5}  # passes over the attacker's 10,000 samples
 
 
@@ -42,23 +44,15 @@ def _of(data: Data, options: Options) -> Iterator[Task]:
     if data == "mnist":
         for point in FIGURE_12[:-1]:  # the last is the output
             yield make.attack("layers", point.layer, "query-free", _shadow())
+        yield from _chains(make)
+        yield from _defences(make)
 
 
 def _white_box(make: "_Maker", cut: str) -> Iterator[Task]:
     """Table 3: our search, and the authors' by their settings."""
     yield make.attack("white-box", cut, "white-box", {"kind": "maximum-likelihood"})
-    setting = published_setting(make.data, cut)
-    mean, deviation = NORMALISATION[make.data]
-    args = {
-        "steps": 50 if make.options.quick else setting.steps,
-        "learning_rate": setting.learning_rate,
-        "total_variation": setting.total_variation,
-        "l2": setting.l2,
-        "mean": list(mean),
-        "deviation": list(deviation),
-    }
-    kind = {"kind": PUBLISHED, "args": args}
-    yield make.attack("white-box", f"{cut}-published", "white-box", kind, cut=cut)
+    theirs = _published(make, published_setting(make.data, cut))
+    yield make.attack("white-box", f"{cut}-published", "white-box", theirs, cut=cut)
 
 
 def published_setting(data: Data, cut: str) -> Inversion:
@@ -109,6 +103,88 @@ def _query_free(make: "_Maker", cut: str) -> Iterator[Task]:
                 )
 
 
+CHAINS: Mapping[tuple[str, ...], tuple[tuple[int, ...], ...]] = {  # cuts: who attacks
+    ("conv1", "ReLU2"): ((2, 3), (2,), (3,)),
+    ("conv1", "ReLU2", "fc1act"): ((2, 3, 4), (2, 3), (2, 4), (2,), (3, 4), (3,), (4,)),
+}
+ALONG: Mapping[str, dict[str, Any]] = {  # by threat model
+    "white-box": {"kind": "maximum-likelihood"},
+    "black-box": {"kind": "inverse-network", "args": {"decoder": "auto", **LEARNING}},
+    "query-free": {"kind": "shadow", "args": LEARNING},
+}
+
+
+def chain_name(cuts: Sequence[str], parties: Sequence[int], threat: str) -> str:
+    """How a chain attacked by some of its parties is called.
+
+    >>> chain_name(["conv1", "ReLU2", "fc1act"], [2, 4], "query-free")
+    '4-parties-attacked-by-2-4-query-free'
+    """
+    by = "-".join(map(str, parties))
+    return f"{len(cuts) + 1}-parties-attacked-by-{by}-{threat}"
+
+
+def _chains(make: "_Maker") -> Iterator[Task]:
+    """What no paper has: a chain of three and of four, by who is malicious.
+
+    With queries or weights only the first adversary counts, so each first one is tried once.
+    """
+    for cuts, adversaries in CHAINS.items():
+        for threat, attack in ALONG.items():
+            for parties in adversaries:
+                if threat == "query-free" or len(parties) == 1:
+                    name = chain_name(cuts, parties, threat)
+                    fields: dict[str, Any] = {"cut": cuts, "adversaries": list(parties)}
+                    yield make.attack("chain", name, threat, attack, **fields)
+
+
+NOISE, DROPOUT = (0.2, 0.5, 1.0, 2.0, 5.0), (0.1, 0.3, 0.5, 0.6, 0.7, 0.9)
+# Which curves of the extension are tried: where the defence acts, its law, at which strengths.
+DEFENDED: tuple[tuple[str, str, tuple[float, ...]], ...] = (
+    *((site, law, NOISE) for site in ("ReLU2", "input") for law in ("gaussian", "laplace")),
+    *((site, "dropout", DROPOUT) for site in ("ReLU2", "input")),
+    *((site, "dropout", (0.3, 0.6, 0.9)) for site in ("ReLU1", "pool1", "conv2", "pool2")),
+)
+
+
+def defended_name(site: str, law: str, strength: float, *, aware: bool) -> str:
+    """How a defended cut is called.
+
+    >>> defended_name("ReLU2", "dropout", 0.6, aware=False)
+    'ReLU2-dropout-0.6-unaware'
+    """
+    return f"{site}-{law}-{strength:g}" + ("" if aware else "-unaware")
+
+
+def _defences(make: "_Maker") -> Iterator[Task]:
+    """Figures 6 to 13 of the extension: against their attacker, and against one who knows."""
+    behind = CUT_BEHIND_INPUT[make.data]
+    for site, law, strengths in DEFENDED:
+        where, cut = ("input", behind) if site == "input" else ("cut", site)
+        for strength in strengths:
+            scale = {"rate" if law == "dropout" else "scale": strength}
+            defence = {"kind": law, "args": {**scale, "active": "serve", "site": where}}
+            fields: dict[str, Any] = {"cut": cut, "defence": [defence], "victims": 100}
+            for aware in (False, True):
+                name = defended_name(site, law, strength, aware=aware)
+                attack = {"kind": "maximum-likelihood"} if aware else _published(make, UNAWARE)
+                yield make.attack("defence", name, "white-box", attack, **fields)
+
+
+def _published(make: "_Maker", setting: Inversion) -> dict[str, Any]:
+    """The authors' search by one of their settings."""
+    mean, deviation = NORMALISATION[make.data]
+    args = {
+        "steps": 50 if make.options.quick else setting.steps,
+        "learning_rate": setting.learning_rate,
+        "total_variation": setting.total_variation,
+        "l2": setting.l2,
+        "mean": list(mean),
+        "deviation": list(deviation),
+    }
+    return {"kind": PUBLISHED, "args": args}
+
+
 def _shadow(**args: Any) -> dict[str, Any]:
     return {"kind": "shadow", "args": LEARNING | args}
 
@@ -126,11 +202,12 @@ class _Maker:
         threat: str,
         attack: Mapping[str, Any],
         *,
-        cut: str | None = None,
+        cut: str | Sequence[str] | None = None,
         **fields: Any,
     ) -> Task:
         """One attack; the classifier is part of what it depends on."""
-        raw = attacked(self.data, self.options, cut or name, threat, attack, **fields)
+        cuts = [cut or name] if cut is None or isinstance(cut, str) else cut
+        raw = attacked(self.data, self.options, cuts, threat, attack, **fields)
         return Task(
             f"{self.data}/{kind}/{name}",
             "attack",
