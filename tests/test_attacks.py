@@ -108,6 +108,33 @@ def test_a_random_defence_is_asked_anew_each_epoch_and_a_fixed_one_once() -> Non
     assert count(owner_side(0.5), renew=False) == 300 + 60
 
 
+def test_a_decoder_of_convolutions_can_give_back_what_differs_from_place_to_place() -> None:
+    """It cannot, if the mean of every place is taken off the message before."""
+    torch.manual_seed(0)
+    ramp = torch.linspace(0, 0.8, 9).expand(1, 9, 9)
+    x, y = ramp + 0.2 * torch.rand(400, 1, 9, 9), torch.zeros(400, dtype=torch.long)
+    segment = nn.Conv2d(1, 64, 1).requires_grad_(False)
+    v = build_view(
+        threat_model("black-box"),
+        auxiliary=(x[:300], y[:300]),
+        validation=(x[300:], y[300:]),
+        send=lambda t, m: segment(t)[:, None],
+        stochastic=False,
+        owner_segment=segment,
+        far_segment=nn.Identity(),
+        defence=(),
+        repeats=1,
+        classes=1,
+    )
+    network = InverseNetwork(epochs=1).fit(v).network_
+    message = segment(x[:1])
+    standard = network[0](message)  # type: ignore[index, operator]
+    assert standard.mean((2, 3)).abs().max() < 0.2  # no channel stands out
+    assert standard.std((2, 3)).min() > 0.5 * segment.weight.abs().min()
+    across = standard.mean(2)[0]  # (channels, columns): the ramp is still there
+    assert (across[:, -1] - across[:, 0]).abs().median() > 1
+
+
 def test_stopping_looks_at_the_attackers_own_validation_share() -> None:
     side = owner_side()
     v = view(side)

@@ -147,8 +147,9 @@ def _range(view: View) -> tuple[Tensor, Tensor] | None:
 class Standardise(torch.nn.Module):
     """Mean zero in every element, and one common scale, so that strong elements stay strong.
 
-    The statistics come from messages the attacker made itself; they are not trained. With a range,
-    messages are clamped to it first.
+    Of maps and signals, mean zero in every channel: convolutions behind it could not give back
+    what differs from place to place. The statistics come from messages the attacker made itself;
+    they are not trained. With a range, messages are clamped to it first.
     """
 
     low: Tensor
@@ -162,7 +163,8 @@ class Standardise(torch.nn.Module):
         self.register_buffer("low", low)
         self.register_buffer("high", high)
         messages = messages.clamp(low.to(messages), high.to(messages))
-        self.register_buffer("mean", messages.mean(0))
+        alike = [0, *range(2, messages.dim())] if messages.dim() > 2 else [0]
+        self.register_buffer("mean", messages.mean(alike, keepdim=True)[0])
         self.register_buffer("deviation", (messages - self.mean).square().mean().sqrt())
 
     def forward(self, z: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ def load_noise(
     Args:
         shape: Of one sample, its sides with an x between them.
         samples: How many.
-        mean, deviation: Of the noise, in units of the input's range.
+        mean: Of the noise, in units of the input's range.
+        deviation: Of the noise, in the same units.
         seed: Of the draws.
 
     Raises:
