@@ -27,7 +27,7 @@ MAY_IMPORT = {  # anything not listed is forbidden
     "training": {"parties", "wire"},
     "threat": set(),
     "decoders": set(),
-    "encoders": set(),
+    "encoders": {"decoders"},
     "attacks": {"decoders", "encoders", "threat"},  # an attack meets its victim only through View
     "record": set(),
     "checks": {"record"},

@@ -5,7 +5,7 @@ here by name; they fit the cut they were made for, and say so otherwise.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,28 @@ def decoder(name: str, message_shape: Shape, input_shape: Shape) -> nn.Module:
     Raises:
         ValueError: no such decoder, or one that was made for other shapes.
     """
-    if name not in DECODERS:
-        raise ValueError(f"decoder {name!r}: unknown{did_you_mean(name, DECODERS)}")
-    network = DECODERS[name](message_shape, input_shape)
-    got = _output_shape(network, message_shape)
-    if got != input_shape:
+    return fitting("decoder", DECODERS, name, message_shape, input_shape)
+
+
+Maker = Callable[[Shape, Shape], nn.Module]
+
+
+def fitting(
+    kind: str, known: Mapping[str, Maker], name: str, given: Shape, wanted: Shape
+) -> nn.Module:
+    """The network of that name from tensors ``(N, *given)`` to ``(N, *wanted)``.
+
+    Raises:
+        ValueError: there is none of that name, or it was made for other shapes.
+    """
+    if name not in known:
+        raise ValueError(f"{kind} {name!r}: unknown{did_you_mean(name, known)}")
+    network = known[name](given, wanted)
+    got = _output_shape(network, given)
+    if got != wanted:
         raise ValueError(
-            f"decoder {name!r} was made for another cut: from messages {message_shape} it makes "
-            f"{got or 'nothing'}, inputs are {input_shape}; use 'auto'"
+            f"{kind} {name!r} was made for another cut: from {given} it makes "
+            f"{got or 'nothing'}, {wanted} is wanted; use 'auto'"
         )
     return network
 
@@ -144,7 +158,7 @@ def _same(inputs: int, outputs: int) -> Callable[[], nn.Module]:
     return lambda: nn.ConvTranspose2d(inputs, outputs, 3, padding=1)
 
 
-DECODERS: dict[str, Callable[[Shape, Shape], nn.Module]] = {
+DECODERS: dict[str, Maker] = {
     "auto": auto,
     "titcombe": titcombe,
     "titcombe-affine": _titcombe_affine,
@@ -157,11 +171,11 @@ DECODERS: dict[str, Callable[[Shape, Shape], nn.Module]] = {
 
 
 @torch.no_grad()
-def _output_shape(network: nn.Module, message_shape: Shape) -> Shape | None:
+def _output_shape(network: nn.Module, given: Shape) -> Shape | None:
     network.eval()
     try:
-        made: Tensor = network(torch.zeros(1, *message_shape))
-    except RuntimeError:  # the layers do not fit the message
+        made: Tensor = network(torch.zeros(1, *given))
+    except RuntimeError:  # the layers do not fit
         return None
     finally:
         network.train()

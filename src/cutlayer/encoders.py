@@ -5,14 +5,10 @@ an owner's segment of unknown structure are here by name; they fit the cut they 
 """
 
 import math
-from collections.abc import Callable
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .errors import did_you_mean
-
-Shape = tuple[int, ...]
+from .decoders import Maker, Shape, fitting
 
 
 def encoder(name: str, input_shape: Shape, message_shape: Shape) -> nn.Module:
@@ -21,16 +17,7 @@ def encoder(name: str, input_shape: Shape, message_shape: Shape) -> nn.Module:
     Raises:
         ValueError: no such encoder, or one that was made for other shapes.
     """
-    if name not in ENCODERS:
-        raise ValueError(f"encoder {name!r}: unknown{did_you_mean(name, ENCODERS)}")
-    network = ENCODERS[name](input_shape, message_shape)
-    got = _output_shape(network, input_shape)
-    if got != message_shape:
-        raise ValueError(
-            f"encoder {name!r} was made for another cut: from inputs {input_shape} it makes "
-            f"{got or 'nothing'}, messages are {message_shape}; use 'auto'"
-        )
-    return network
+    return fitting("encoder", ENCODERS, name, input_shape, message_shape)
 
 
 def auto(input_shape: Shape, message_shape: Shape) -> nn.Module:
@@ -59,7 +46,7 @@ def auto(input_shape: Shape, message_shape: Shape) -> nn.Module:
     return nn.Sequential(*body, nn.Flatten(), flat, nn.Unflatten(1, message_shape))
 
 
-def _convolutions(*plan: tuple[int, int, int, int] | str) -> Callable[[Shape, Shape], nn.Module]:
+def _convolutions(*plan: tuple[int, int, int, int] | str) -> Maker:
     """Convolutions (in, out, kernel, padding), "relu" and "pool", in this order."""
 
     def build(input_shape: Shape, message_shape: Shape) -> nn.Module:
@@ -78,7 +65,7 @@ def _convolutions(*plan: tuple[int, int, int, int] | str) -> Callable[[Shape, Sh
     return build
 
 
-ENCODERS: dict[str, Callable[[Shape, Shape], nn.Module]] = {
+ENCODERS: dict[str, Maker] = {
     "auto": auto,
     # He et al. (2019), table 5: two 3×3 for each 5×5, and other widths and kernels.
     "he-lenet-conv1": _convolutions((1, 8, 3, 0), (8, 8, 3, 0)),
@@ -92,15 +79,3 @@ ENCODERS: dict[str, Callable[[Shape, Shape], nn.Module]] = {
         *((128, 128, 5, 2), "relu"),
     ),
 }
-
-
-@torch.no_grad()
-def _output_shape(network: nn.Module, input_shape: Shape) -> Shape | None:
-    network.eval()
-    try:
-        made: Tensor = network(torch.zeros(1, *input_shape))
-    except RuntimeError:  # the layers do not fit the input
-        return None
-    finally:
-        network.train()
-    return tuple(made.shape[1:])
