@@ -198,3 +198,33 @@ def test_strangers_are_refused_before_anything_is_trained(
 def test_parties_are_numbers(value: object) -> None:
     with pytest.raises(ConfigError, match="adversaries: "):
         parse({"adversaries": value})
+
+
+def test_what_the_adversary_lacks_is_drawn_from_the_experiments_seed(store: Store) -> None:
+    def lacked() -> list[Tensor]:
+        a = assembly(adversaries=[2], threat="query-free", attack="shadow")
+        far = view_of(a, load_network(a, store, run_training(a, store).id)).far_segment
+        assert far is not None
+        return [p for p in far.parameters() if p.requires_grad]
+
+    torch.manual_seed(1)
+    one = lacked()
+    torch.manual_seed(2)
+    assert one
+    assert all(map(torch.equal, one, lacked()))
+
+
+def test_what_was_written_down_is_no_answer_to_a_sample_of_ones_own(store: Store) -> None:
+    a = assembly(adversaries=[2, 4], threat="query-free", attack="shadow", auxiliary_share="owners")
+    view = view_of(a, load_network(a, store, run_training(a, store).id))
+    given, _ = view.traffic["between3"]
+    network = load_network(a, store, run_training(a, store).id)
+    own = seat_of(a, network).send(view.auxiliary[: len(given)], 1)[:, 0]
+    through = network.behind[0](own)
+    assert (given[: len(through)] - through).flatten(1).abs().amax(1).min() > 1e-3
+
+
+def test_parts_without_weights_are_stood_in_for(store: Store) -> None:
+    raw = {"cut": ["3", "5", "6"], "adversaries": [2, 4], "threat": "query-free"}
+    attack = Shadow(epochs=1, steps=2, weight=0.1, prior="gaussian")
+    assert error(store, attack, **raw, attack="shadow") > 0

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from cutlayer.attacks import (
     ATTACKS,
     FLOORS,
+    AffineInverse,
     ClassMean,
     InverseNetwork,
     MaximumLikelihood,
     MeanSample,
     NearestAuxiliary,
+    Reconstruction,
     Shadow,
 )
 from cutlayer.decoders import DECODERS, decoder
@@ -58,7 +60,7 @@ def overheard(side: Defended, x: Tensor, repeats: int = 1) -> Tensor:
     return torch.stack([side(x) for _ in range(repeats)], dim=1)
 
 
-def error(attack: InverseNetwork | MeanSample, side: Defended, repeats: int = 1) -> float:
+def error(attack: Reconstruction, side: Defended, repeats: int = 1) -> float:
     x, y = samples(200, 4)
     seen = Observed(overheard(side, x, repeats), y)
     return float((attack.reconstruct(seen) - x).square().mean())
@@ -133,6 +135,27 @@ def test_a_decoder_of_convolutions_can_give_back_what_differs_from_place_to_plac
     assert standard.std((2, 3)).min() > 0.5 * segment.weight.abs().min()
     across = standard.mean(2)[0]  # (channels, columns): the ramp is still there
     assert (across[:, -1] - across[:, 0]).abs().median() > 1
+
+
+def test_the_affine_inverse_is_exact_where_the_segment_is_affine() -> None:
+    torch.manual_seed(2)
+    segment = nn.Linear(12, 16).requires_grad_(False)
+    side = Defended(segment, Chain()).eval()
+    attack = AffineInverse().fit(view(side, "black-box"))
+    assert error(attack, side) < 1e-8
+    x, y = torch.rand(50, 12), torch.zeros(50, dtype=torch.long)  # nothing like the victims
+    strange = replace(view(side, "black-box"), auxiliary=x, auxiliary_labels=y, validation=x)
+    assert error(AffineInverse().fit(strange), side) < 1e-8
+
+
+def test_the_affine_inverse_is_ridge_regression_elsewhere() -> None:
+    side = owner_side(0.1)
+    floor = error(MeanSample().fit(view(side)), side)
+    attack = AffineInverse(samples=200).fit(view(side))
+    assert error(attack, side) < 0.7 * floor
+    assert attack.fitted_["ridge"] > 1e-10  # noise is not fitted
+    assert attack.fitted_["samples"] == 200
+    assert 0.8 * floor < error(AffineInverse().fit(view(owner_side(100.0))), side) < 1.5 * floor
 
 
 def test_stopping_looks_at_the_attackers_own_validation_share() -> None:
@@ -272,7 +295,7 @@ def test_the_published_decoder_without_activations_is_affine_and_ours_is_not() -
 
 def test_every_attack_and_floor_is_under_test() -> None:
     # The other two are in test_likelihood.py.
-    assert set(ATTACKS.values()) == {InverseNetwork, MaximumLikelihood, Shadow}
+    assert set(ATTACKS.values()) == {InverseNetwork, AffineInverse, MaximumLikelihood, Shadow}
     assert set(FLOORS.values()) == {MeanSample, ClassMean, NearestAuxiliary}
 
 
@@ -292,6 +315,7 @@ def test_every_attack_and_floor_is_under_test() -> None:
         (lambda: decoder("titcombe", (500,), (3, 32, 32)), "made for another cut.*use 'auto'"),
         (lambda: decoder("he-lenet-relu2", (500,), (1, 28, 28)), "made for another cut"),
         (lambda: InverseNetwork(decoder="titcomb"), "unknown, did you mean 'titcombe'"),
+        (lambda: AffineInverse(samples=1), "samples must be at least 2: got 1"),
         (lambda: InverseNetwork(epochs=0), "epochs must be at least 1: got 0"),
         (lambda: InverseNetwork(learning_rate=math.nan), "learning_rate must be > 0: got nan"),
         (

@@ -31,7 +31,7 @@ def auxiliary_of(
     """The samples of an experiment's attacker: with ``auxiliary_samples`` the first so many.
 
     Raises:
-        ConfigError: more are wanted than there are.
+        ConfigError: more are wanted than there are, or there are none.
     """
     if foreign is not None:
         found = _from_elsewhere(foreign, shares, experiment.seed)
@@ -41,6 +41,11 @@ def auxiliary_of(
         found = _of_all_owners(dataset, shares)
     else:
         found = Auxiliary(dataset, shares.auxiliary, shares.attacker_validation, dataset.name)
+    if not len(found.learn) or not len(found.stop):
+        raise ConfigError(
+            f"auxiliary: samples to learn from and others to stop by wanted: {found.source} has "
+            f"{len(found.learn)} and {len(found.stop)}; bring more"
+        )
     count = experiment.auxiliary_samples
     return _first(found, count) if count else found
 

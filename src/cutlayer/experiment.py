@@ -193,26 +193,36 @@ def view_of(assembly: Assembly, network: Network) -> View:
     """What the experiment's adversary may touch."""
     e, seat, kept = assembly.experiment, seat_of(assembly, network), Kept()
     auxiliary, validation = assembly.attackers_own()
-    before, _ = assembly.take(assembly.shares.train[:TRAFFIC])
-    with stream(e.seed, "traffic"):
-        shape = tuple(seat.send(before[:1], 1).shape[2:])
-        traffic = seat.traffic(before)
-    return build_view(
-        threat_model(e.threat),
-        auxiliary=auxiliary,
-        validation=validation,
-        send=lambda x, m: seat.send(x, m, kept=kept),
-        stochastic=network.defended.defence.is_stochastic(),
-        owner_segment=seat.owner_segment(),
-        far_segment=seat.far_segment(),
-        defence=defences_in_words(e),
-        repeats=e.repeats,
-        classes=assembly.classes,
-        owner_side=seat.owner_side(),
-        disturb=lambda z: seat.disturb(z, e.repeats),
-        message_shape=shape,
-        traffic=traffic,
-    )
+    before, _ = assembly.take(_others(assembly)[:TRAFFIC])
+    with stream(e.seed, "view"):
+        return build_view(
+            threat_model(e.threat),
+            auxiliary=auxiliary,
+            validation=validation,
+            send=lambda x, m: seat.send(x, m, kept=kept),
+            stochastic=network.defended.defence.is_stochastic(),
+            owner_segment=seat.owner_segment(),
+            far_segment=seat.far_segment(),
+            defence=defences_in_words(e),
+            repeats=e.repeats,
+            classes=assembly.classes,
+            owner_side=seat.owner_side(),
+            disturb=lambda z: seat.disturb(z, e.repeats),
+            message_shape=tuple(seat.send(before[:1], 1).shape[2:]),
+            traffic=seat.traffic(before),
+        )
+
+
+def _others(assembly: Assembly) -> Tensor:
+    """Indices of those who used the network before: no sample of the attacker's own.
+
+    Messages of these, and knowing which is whose, would be answers to queries.
+    """
+    mine, train = assembly.auxiliary, assembly.shares.train
+    if mine.dataset is not assembly.dataset:
+        return train
+    left = train[~torch.isin(train, torch.cat([mine.learn, mine.stop]))]
+    return left if len(left) else train[-1:]
 
 
 def fitted_attack(assembly: Assembly, view: View, on_progress: OnProgress) -> Reconstruction:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .adversary import Seat
-from .attacks import Reconstruction
+from .attacks import ClassMean, Reconstruction
 from .defences import in_phase
 from .streams import stream
 from .threat import Observed
@@ -44,8 +44,8 @@ def overhear(
 ) -> Heard:
     """Every victim sends ``repeats`` messages; the server answers, the listeners reconstruct.
 
-    Listeners are given messages; labels as well, which only a floor looks at. The messages of all
-    victims never lie in memory together.
+    Listeners are given messages; the floor that answers by class, and no other, the labels. The
+    messages of all victims never lie in memory together.
 
     Args:
         keep: How many first messages to keep.
@@ -68,6 +68,7 @@ def overhear(
             square, count = square + float(quiet.square().sum()), count + quiet.numel()
             for name, listener in listeners.items():
                 with stream(root, "reconstruct", name, i):
-                    made[name].append(listener.reconstruct(Observed(messages, labels)))
+                    told = labels if isinstance(listener, ClassMean) else None
+                    made[name].append(listener.reconstruct(Observed(messages, told)))
     x_hat = {name: torch.cat(parts) for name, parts in made.items()}
     return Heard(x_hat, torch.cat(logits), torch.cat(sent), (square / max(count, 1)) ** 0.5)

@@ -134,8 +134,8 @@ class View:
     """Everything the adversary may touch; what the threat model withholds is ``None``.
 
     auxiliary, validation: ``(M, ...)`` samples in [0, 1] that the adversary owns, disjoint from
-        the victims; from the owners' data, too, unless one of several owners attacks alone: these
-        are then its own training data. ``validation`` is for stopping and choosing.
+        the victims; from the owners' data, too, unless the experiment gives it these, or one of
+        several owners attacks alone with its own. ``validation`` is for stopping and choosing.
     auxiliary_labels, validation_labels: their labels.
     query: ``(N, ...)`` samples to messages ``(N, m, ...)``, through the defended serving path,
         m = ``repeats``; counted.

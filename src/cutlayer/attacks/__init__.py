@@ -1,5 +1,6 @@
 """Ways to turn messages back into inputs. One file per idea."""
 
+from .affine_inverse import AffineInverse
 from .base import Attack, Reconstruction
 from .floors import ClassMean, MeanSample, NearestAuxiliary
 from .inverse_network import InverseNetwork
@@ -9,6 +10,7 @@ from .shadow import Shadow
 
 ATTACKS: dict[str, type[Reconstruction]] = {
     "inverse-network": InverseNetwork,
+    "affine-inverse": AffineInverse,
     "maximum-likelihood": MaximumLikelihood,
     "shadow": Shadow,
 }
@@ -21,6 +23,7 @@ FLOORS: dict[str, type[Reconstruction]] = {
 __all__ = [
     "ATTACKS",
     "FLOORS",
+    "AffineInverse",
     "Attack",
     "ClassMean",
     "GaussianPrior",

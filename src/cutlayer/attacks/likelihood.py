@@ -161,7 +161,7 @@ class MaximumLikelihood(Reconstruction):
             "nonzero_only": self.plan_.nonzero,
             "steps": self.steps,
             "tried_on": len(x),
-            "validation_mse": [error],
+            "validation_mse": [error if math.isfinite(error) else None],
         }
         if self.guesses_:
             self.fitted_["answers_with"] = "mean auxiliary sample"
@@ -206,9 +206,12 @@ class MaximumLikelihood(Reconstruction):
     def _tried(self, plans: list[Plan], messages: Tensor, x: Tensor) -> list[float]:
         """Error of each plan; all are searched side by side."""
         n, rows = len(x), len(plans)
-        many = messages.repeat(rows, *[1] * (messages.dim() - 1))
+        heard = {nonzero: _heard(messages, nonzero) for nonzero in {p.nonzero for p in plans}}
+        target, counted = (
+            torch.cat(t) for t in zip(*(heard[p.nonzero] for p in plans), strict=True)
+        )
         each = [plan for plan in plans for _ in range(n)]
-        x_hat = self._search(many, each, self.steps).clamp(0, 1)
+        x_hat = self._search(target, counted, each, self.steps).clamp(0, 1)
         wrong = (x_hat - x.repeat(rows, *[1] * (x.dim() - 1))).square().flatten(1).mean(1)
         errors = wrong.view(rows, n).mean(1).tolist()
         return [e if math.isfinite(e) else math.inf for e in errors]
@@ -217,7 +220,7 @@ class MaximumLikelihood(Reconstruction):
         """Whether twice the steps are no better, by more than a twentieth."""
         if self.plan_.solver == "least-squares":
             return True
-        x_hat = self._search(messages, [self.plan_] * len(x), 2 * self.steps)
+        x_hat = self._answer(messages, 2 * self.steps)
         longer = float((x_hat.clamp(0, 1) - x).square().mean())
         return longer > 0.95 * error
 
@@ -225,31 +228,43 @@ class MaximumLikelihood(Reconstruction):
         if self.guesses_:
             return self.mean_.expand(len(seen.messages), *self.mean_.shape)
         parts = seen.messages.split(self.at_once)
-        return torch.cat([self._search(z, [self.plan_] * len(z), self.steps) for z in parts])
+        return torch.cat([self._answer(z, self.steps) for z in parts])
 
-    def _search(self, messages: Tensor, plans: list[Plan], steps: int) -> Tensor:
-        """``(N, m, ...)`` messages and a plan for each to ``(N, ...)`` inputs.
+    def _answer(self, messages: Tensor, steps: int) -> Tensor:
+        """``(N, m, ...)`` messages to ``(N, ...)`` inputs, by the plan that was chosen."""
+        target, counted = _heard(messages, self.plan_.nonzero)
+        return self._search(target, counted, [self.plan_] * len(target), steps)
+
+    def _search(self, target: Tensor, counted: Tensor, plans: list[Plan], steps: int) -> Tensor:
+        """What was heard of N inputs, and a plan for each, to ``(N, ...)`` inputs.
 
         The plans have one solver and one prior.
         """
-        counted = messages != 0
-        column = (len(plans), *[1] * (messages.dim() - 1))
-        counted |= ~torch.tensor([p.nonzero for p in plans], device=messages.device).view(column)
-        heard = counted.sum(1)
-        target = (messages * counted).sum(1) / heard.clamp_min(1)
         weight = torch.tensor([p.weight for p in plans], dtype=target.dtype, device=target.device)
         if plans[0].solver == "least-squares":
             return least_squares(self.segment_, target, self.mean_, damping=weight)
-        search = _Descent(self, target, heard > 0, self.priors_[plans[0].prior], weight)
+        search = _Descent(self, target, counted, self.priors_[plans[0].prior], weight)
         tries = [search.run(start, steps) for start in self._starts(len(target))]
         if len(tries) == 1:
             return tries[0]
-        objective = torch.stack([search.objective(x) for x in tries])
+        objective = torch.stack([search.objective(x) for x in tries]).nan_to_num(math.inf)
         return torch.stack(tries)[objective.argmin(0), torch.arange(len(target))]
 
     def _starts(self, n: int) -> list[Tensor]:
         mean = self.mean_.expand(n, *self.mean_.shape)
         return [mean, *(torch.rand_like(mean) for _ in range(self.restarts - 1))]
+
+
+def _heard(messages: Tensor, nonzero: bool) -> tuple[Tensor, Tensor]:
+    """Of m messages ``(N, m, ...)`` the mean, and which elements of it count, ``(N, ...)`` each.
+
+    nonzero: The mean of those that are not zero; where all are, nothing was heard.
+    """
+    if not nonzero:
+        mean = messages.mean(1)
+        return mean, torch.ones_like(mean, dtype=torch.bool)
+    times = (messages != 0).sum(1)
+    return messages.sum(1) / times.clamp_min(1), times > 0
 
 
 class _Descent:

@@ -108,11 +108,13 @@ class Shadow(Reconstruction):
         self.search_ = self._likelihood()
         self.search_.on_progress = self.on_progress
         self.search_.fit(replace(view, owner_segment=self.segment_, owner_side=None, query=heard))
-        # Two shadows differ more than one differs from the owner: that they fail each other says
-        # what weight to choose, not that the search is in vain.
-        self.search_.guesses_ = False
-        self.search_.fitted_.pop("answers_with", None)
-        self.converged_ = self.search_.converged_
+        if self.learn_from == "labels":
+            # Two shadows differ more than one differs from the owner: that they fail each other
+            # says what weight to choose, not that the search is in vain.
+            self.search_.guesses_ = False
+            self.search_.fitted_.pop("answers_with", None)
+        stood_still = len(history) < self.epochs
+        self.converged_ = bool(self.search_.converged_) and stood_still
         self.fitted_ = {
             **self.search_.fitted_,
             "shadow_epochs": len(history),
@@ -122,7 +124,10 @@ class Shadow(Reconstruction):
     def _trained(self, view: View, stage: str) -> tuple[nn.Module, list[float]]:
         """A shadow at its best epoch, and the loss on the validation share by epoch."""
         shadow, lesson = self._untrained(view), _Lesson.of(view, self.learn_from, self._adam)
-        optimiser = self._adam([*shadow.parameters(), *lesson.trainable()])
+        weights = [*shadow.parameters(), *lesson.trainable()]
+        if not weights:
+            return shadow.eval(), [lesson.validation_loss(shadow)]
+        optimiser = self._adam(weights)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs)
         history, best = list[float](), copy.deepcopy(shadow.state_dict())
         for epoch in range(self.epochs):
@@ -173,6 +178,8 @@ def _as_owner(twin: nn.Module, view: View) -> Any:
 
 def _imitate(part: nn.Module, given: Tensor, made: Tensor, adam: Adam, passes: int = 20) -> None:
     """Train a part to do what its honest owner was seen doing."""
+    if not any(True for _ in part.parameters()):
+        return
     optimiser = adam(part.parameters())
     for _ in range(passes):
         for index in torch.randperm(len(given)).split(32):

@@ -11,6 +11,7 @@ from .published import CUTS, DEFENCE_SETTINGS, FIGURE_12, NORMALISATION, SETTING
 from .settings import ELSEWHERE, FOLDERS, SHAPES, STAND_IN, attacked, classifier
 
 REVISION = 1  # of what a task computes; raise it, and finished tasks are done anew
+SHADOW_REVISION = 2  # says whether the shadow itself had converged
 KNOWLEDGE = ("same-set", "same-distribution", "random", "other-domain")  # table 4, and one more
 SEEDS = (0, 1, 2)  # of the shadows on MNIST
 PUBLISHED = "cutlayer.papers.he2019.attack:PublishedLikelihood"
@@ -40,7 +41,7 @@ def _of(data: Data, options: Options) -> Iterator[Task]:
     for cut in cuts:
         yield from _query_free(make, cut)
         asked = _shadow(learn_from="queries", structure=STAND_IN[cut])
-        yield make.attack("by-queries", cut, "black-box", asked)
+        yield make.attack("by-queries", cut, "black-box", asked, auxiliary_share="owners")
     if data == "mnist":
         for point in FIGURE_12[:-1]:  # the last is the output
             yield make.attack("layers", point.layer, "query-free", _shadow())
@@ -70,9 +71,11 @@ def _black_box(make: "_Maker", cut: str) -> Iterator[Task]:
         fields = _knowledge(make, case)
         if fields is None:
             continue
-        for decoder in (STAND_IN[cut], "auto"):
-            attack = {"kind": "inverse-network", "args": {"decoder": decoder, **LEARNING}}
-            more = "-auto" if decoder == "auto" else ""
+        for more, attack in (
+            ("", {"kind": "inverse-network", "args": {"decoder": STAND_IN[cut], **LEARNING}}),
+            ("-auto", {"kind": "inverse-network", "args": {"decoder": "auto", **LEARNING}}),
+            ("-affine", {"kind": "affine-inverse"}),
+        ):
             name = f"{cut}-{case}{more}"
             yield make.attack("black-box", name, "black-box", attack, cut=cut, **fields)
 
@@ -140,9 +143,10 @@ def _chains(make: "_Maker") -> Iterator[Task]:
 
 NOISE, DROPOUT = (0.2, 0.5, 1.0, 2.0, 5.0), (0.1, 0.3, 0.5, 0.6, 0.7, 0.9)
 # Which curves of the extension are tried: where the defence acts, its law, at which strengths.
+# Not dropout on the input: theirs leaves grey, the middle of their pixels, ours black.
 DEFENDED: tuple[tuple[str, str, tuple[float, ...]], ...] = (
     *((site, law, NOISE) for site in ("ReLU2", "input") for law in ("gaussian", "laplace")),
-    *((site, "dropout", DROPOUT) for site in ("ReLU2", "input")),
+    ("ReLU2", "dropout", DROPOUT),
     *((site, "dropout", (0.3, 0.6, 0.9)) for site in ("ReLU1", "pool1", "conv2", "pool2")),
 )
 
@@ -162,7 +166,8 @@ def _defences(make: "_Maker") -> Iterator[Task]:
     for site, law, strengths in DEFENDED:
         where, cut = ("input", behind) if site == "input" else ("cut", site)
         for strength in strengths:
-            scale = {"rate" if law == "dropout" else "scale": strength}
+            unit = NORMALISATION[make.data][1][0] if where == "input" else 1.0  # of their pixels
+            scale = {"rate" if law == "dropout" else "scale": strength * unit}
             defence = {"kind": law, "args": {**scale, "active": "serve", "site": where}}
             fields: dict[str, Any] = {"cut": cut, "defence": [defence], "victims": 100}
             for aware in (False, True):
@@ -214,7 +219,7 @@ class _Maker:
             raw,
             (self.network.key,),
             {"classifier": self.network.address},
-            revision=REVISION,
+            revision=SHADOW_REVISION if attack["kind"] == "shadow" else REVISION,
         )
 
 
