@@ -7,16 +7,13 @@ from typing import Any
 from ..paper import Options
 from ..task import Task
 from .curves import CUT_BEHIND_INPUT
+from .maker import LEARNING, REVISION, Maker, classifier_key, published_search, shadow
 from .published import CUTS, DEFENCE_SETTINGS, FIGURE_12, NORMALISATION, SETTINGS, Data, Inversion
-from .settings import ELSEWHERE, FOLDERS, SHAPES, STAND_IN, attacked, classifier
+from .settings import ELSEWHERE, FOLDERS, SHAPES, STAND_IN, classifier
 
-REVISION = 1  # of what a task computes; raise it, and finished tasks are done anew
-SHADOW_REVISION = 2  # says whether the shadow itself had converged
 KNOWLEDGE = ("same-set", "same-distribution", "random", "other-domain")  # table 4, and one more
 SEEDS = (0, 1, 2)  # of the shadows on MNIST
-PUBLISHED = "cutlayer.papers.he2019.attack:PublishedLikelihood"
 UNAWARE = DEFENCE_SETTINGS[0]  # of their search behind defences on MNIST, alike at every cut
-LEARNING = {"epochs": 5}  # passes over the attacker's 10,000 samples
 
 
 def tasks(options: Options) -> list[Task]:
@@ -33,26 +30,26 @@ def _of(data: Data, options: Options) -> Iterator[Task]:
     network = Task(classifier_key(data), "classifier", classifier(data, options), revision=REVISION)
     yield network
     cuts = [cut for d, cut in CUTS if d == data]
-    make = _Maker(data, options, network)
+    make = Maker(data, options, network)
     for cut in cuts:
         yield from _white_box(make, cut)
     for cut in cuts:
         yield from _black_box(make, cut)
     for cut in cuts:
         yield from _query_free(make, cut)
-        asked = _shadow(learn_from="queries", structure=STAND_IN[cut])
+        asked = shadow(learn_from="queries", structure=STAND_IN[cut])
         yield make.attack("by-queries", cut, "black-box", asked, auxiliary_share="owners")
     if data == "mnist":
         for point in FIGURE_12[:-1]:  # the last is the output
-            yield make.attack("layers", point.layer, "query-free", _shadow())
+            yield make.attack("layers", point.layer, "query-free", shadow())
         yield from _chains(make)
         yield from _defences(make)
 
 
-def _white_box(make: "_Maker", cut: str) -> Iterator[Task]:
+def _white_box(make: Maker, cut: str) -> Iterator[Task]:
     """Table 3: our search, and the authors' by their settings."""
     yield make.attack("white-box", cut, "white-box", {"kind": "maximum-likelihood"})
-    theirs = _published(make, published_setting(make.data, cut))
+    theirs = published_search(make, published_setting(make.data, cut))
     yield make.attack("white-box", f"{cut}-published", "white-box", theirs, cut=cut)
 
 
@@ -65,7 +62,7 @@ def published_setting(data: Data, cut: str) -> Inversion:
     return Inversion(data, cut, 2000, 1e-2, 0.0)
 
 
-def _black_box(make: "_Maker", cut: str) -> Iterator[Task]:
+def _black_box(make: Maker, cut: str) -> Iterator[Task]:
     """Table 4, and another domain; with the authors' decoder, and with ours."""
     for case in KNOWLEDGE:
         fields = _knowledge(make, case)
@@ -80,7 +77,7 @@ def _black_box(make: "_Maker", cut: str) -> Iterator[Task]:
             yield make.attack("black-box", name, "black-box", attack, cut=cut, **fields)
 
 
-def _knowledge(make: "_Maker", case: str) -> dict[str, Any] | None:
+def _knowledge(make: Maker, case: str) -> dict[str, Any] | None:
     """The fields of a case; ``None`` where its data are not there."""
     if case == "same-set":
         return {"auxiliary_share": "owners"}
@@ -94,7 +91,7 @@ def _knowledge(make: "_Maker", case: str) -> dict[str, Any] | None:
     return {}
 
 
-def _query_free(make: "_Maker", cut: str) -> Iterator[Task]:
+def _query_free(make: Maker, cut: str) -> Iterator[Task]:
     """Table 6; where runs scatter, on MNIST, with three seeds."""
     for share, its in (("owners", "same-set"), ("auxiliary", "other-set")):
         for structure, net in (("known", "same-net"), (STAND_IN[cut], "other-net")):
@@ -102,7 +99,7 @@ def _query_free(make: "_Maker", cut: str) -> Iterator[Task]:
                 name = f"{cut}-{its}-{net}" + (f"-seed-{seed}" if seed else "")
                 fields: dict[str, Any] = {"auxiliary_share": share, "cut": cut, "seed": seed}
                 yield make.attack(
-                    "query-free", name, "query-free", _shadow(structure=structure), **fields
+                    "query-free", name, "query-free", shadow(structure=structure), **fields
                 )
 
 
@@ -127,7 +124,7 @@ def chain_name(cuts: Sequence[str], parties: Sequence[int], threat: str) -> str:
     return f"{len(cuts) + 1}-parties-attacked-by-{by}-{threat}"
 
 
-def _chains(make: "_Maker") -> Iterator[Task]:
+def _chains(make: Maker) -> Iterator[Task]:
     """What no paper has: a chain of three and of four, by who is malicious.
 
     With queries or weights only the first adversary counts, so each first one is tried once.
@@ -160,9 +157,10 @@ def defended_name(site: str, law: str, strength: float, *, aware: bool) -> str:
     return f"{site}-{law}-{strength:g}" + ("" if aware else "-unaware")
 
 
-def _defences(make: "_Maker") -> Iterator[Task]:
+def _defences(make: Maker) -> Iterator[Task]:
     """Figures 6 to 13 of the extension: against their attacker, and against one who knows."""
     behind = CUT_BEHIND_INPUT[make.data]
+    knows = {False: published_search(make, UNAWARE), True: {"kind": "maximum-likelihood"}}
     for site, law, strengths in DEFENDED:
         where, cut = ("input", behind) if site == "input" else ("cut", site)
         for strength in strengths:
@@ -172,60 +170,7 @@ def _defences(make: "_Maker") -> Iterator[Task]:
             fields: dict[str, Any] = {"cut": cut, "defence": [defence], "victims": 100}
             for aware in (False, True):
                 name = defended_name(site, law, strength, aware=aware)
-                attack = {"kind": "maximum-likelihood"} if aware else _published(make, UNAWARE)
-                yield make.attack("defence", name, "white-box", attack, **fields)
-
-
-def _published(make: "_Maker", setting: Inversion) -> dict[str, Any]:
-    """The authors' search by one of their settings."""
-    mean, deviation = NORMALISATION[make.data]
-    args = {
-        "steps": 50 if make.options.quick else setting.steps,
-        "learning_rate": setting.learning_rate,
-        "total_variation": setting.total_variation,
-        "l2": setting.l2,
-        "mean": list(mean),
-        "deviation": list(deviation),
-    }
-    return {"kind": PUBLISHED, "args": args}
-
-
-def _shadow(**args: Any) -> dict[str, Any]:
-    return {"kind": "shadow", "args": LEARNING | args}
-
-
-class _Maker:
-    """Tasks that attack one network."""
-
-    def __init__(self, data: Data, options: Options, network: Task) -> None:
-        self.data, self.options, self.network = data, options, network
-
-    def attack(
-        self,
-        kind: str,
-        name: str,
-        threat: str,
-        attack: Mapping[str, Any],
-        *,
-        cut: str | Sequence[str] | None = None,
-        **fields: Any,
-    ) -> Task:
-        """One attack; the classifier is part of what it depends on."""
-        cuts = [cut or name] if cut is None or isinstance(cut, str) else cut
-        raw = attacked(self.data, self.options, cuts, threat, attack, **fields)
-        return Task(
-            f"{self.data}/{kind}/{name}",
-            "attack",
-            raw,
-            (self.network.key,),
-            {"classifier": self.network.address},
-            revision=SHADOW_REVISION if attack["kind"] == "shadow" else REVISION,
-        )
-
-
-def classifier_key(data: Data) -> str:
-    """The key of the network that all attacks on a data set share."""
-    return f"{data}/classifier/seed-0"
+                yield make.attack("defence", name, "white-box", knows[aware], **fields)
 
 
 def _is_there(options: Options, folder: str) -> bool:
