@@ -87,14 +87,34 @@ def test_a_dry_run_counts_and_writes_nothing(
     before = sorted(Path().rglob("*"))
     capsys.readouterr()
     assert reproduce("--dry-run") == 0
-    rows = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
-    counts = {row[0]: row[1:] for row in rows if len(row) == 4}
-    assert counts == {
-        "classifier": ["2", "1", "0"],
-        "attack": ["1", "0", "–"],
-        "count": ["1", "0", "–"],
-    }
+    lines = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines()]
+    assert [[cell.strip() for cell in line] for line in lines if line] == [
+        ["digits", "classifier", "2", "1", "0"],
+        ["digits", "attack", "1", "0", "not known yet"],
+        ["digits", "count", "1", "0", "not known yet"],
+    ]
     assert sorted(Path().rglob("*")) == before
+
+
+def test_minutes_left_are_those_of_training_and_not_of_finding_trained(
+    reproduce: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    took = {
+        "found": {"wall": 9.0, "cpu": 8.0, "train": 900.0, "train_cpu": 232.0},
+        "found-by-an-older-release": {"wall": 9.0, "cpu": 8.0, "train": 900.0},
+        "trained": {"wall": 900.0, "cpu": 360.0, "train": 890.0, "train_cpu": 350.0},
+        "nothing-to-train": {"wall": 9.0, "cpu": 300.0},
+    }
+    folder = Path("found", "digits", "classifier")
+    folder.mkdir(parents=True)
+    for name, seconds in took.items():
+        key = f"digits/classifier/{name}"
+        content = {"schema_version": 1, "key": key, "address": "", "found": {}, "seconds": seconds}
+        Path(folder, f"{name}.json").write_text(json.dumps(content))
+    costs = [cpu for _, cpu in Findings(Path("found")).costs()]
+    assert costs == [240.0, 300.0, 360.0]
+    assert reproduce("--dry-run") == 0
+    assert "│ 2      │ 0        │ 10 " in capsys.readouterr().out  # two tasks of 300 s
 
 
 def test_a_page_is_written_without_a_run(reproduce: Command) -> None:

@@ -71,7 +71,24 @@ class Findings:
 
     def seconds(self) -> Iterator[tuple[str, float, float]]:
         """Key, wall and CPU seconds of every task there."""
+        for kept in self._every():
+            yield kept["key"], kept["seconds"]["wall"], kept["seconds"]["cpu"]
+
+    def costs(self) -> Iterator[tuple[str, float]]:
+        """Key and CPU seconds of every task there, had its network not been in the store before.
+
+        A network that was found and not trained took longer, once, than the whole task now. Left
+        out are those of releases that did not note the CPU seconds of that training.
+        """
+        for kept in self._every():
+            took = kept["seconds"]
+            if took.get("train", 0.0) <= took["wall"]:
+                yield kept["key"], took["cpu"]
+            elif "train_cpu" in took:
+                yield kept["key"], took["cpu"] + took["train_cpu"]
+
+    def _every(self) -> Iterator[dict[str, Any]]:
         for path in sorted(self.folder.glob("*/*/*.json")):
             kept = finding(str(path.relative_to(self.folder).with_suffix("")), self.folder)
             assert kept is not None
-            yield kept["key"], kept["seconds"]["wall"], kept["seconds"]["cpu"]
+            yield kept

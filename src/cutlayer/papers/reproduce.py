@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
-from statistics import median
+from statistics import mean
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +18,7 @@ from ..study import Outcome, Trial, run_study
 from . import PAPERS
 from .findings import Findings, is_done
 from .paper import Options, Paper
-from .task import Task, kind_of
+from .task import Task, kind_of, place_of
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -124,17 +124,22 @@ def _said(outcome: Outcome) -> int:
 
 def _dry_run(wanted: Sequence[Task], results: Path) -> int:
     """What is missing, and the minutes that its like took where some have been carried out."""
-    took: dict[str, list[float]] = {}
-    for key, _, cpu in Findings(results).seconds():
-        took.setdefault(kind_of(key), []).append(cpu)
-    table = Table(title="would run")
-    for column in ("kind", "tasks", "finished", "CPU minutes left, by those finished"):
+    took: dict[tuple[str, str], list[float]] = {}
+    for key, cpu in Findings(results).costs():
+        took.setdefault(_like(key), []).append(cpu)
+    table = Table(title=f"would run, into {results}")
+    for column in ("tasks of", "kind", "wanted", "finished", "CPU minutes left, by those finished"):
         table.add_column(column)
-    for kind in dict.fromkeys(kind_of(t.key) for t in wanted):
-        mine = [t for t in wanted if kind_of(t.key) == kind]
+    for like in dict.fromkeys(_like(t.key) for t in wanted):
+        mine = [t for t in wanted if _like(t.key) == like]
         done = sum(is_done(t, results) for t in mine)
         left = len(mine) - done
-        guess = f"{left * median(took[kind]) / 60:.0f}" if took.get(kind) else "–"
-        table.add_row(kind, str(len(mine)), str(done), guess)
+        known = f"{left * mean(took[like]) / 60:.0f}" if like in took else "not known yet"
+        table.add_row(*like, str(len(mine)), str(done), known if left else "0")
     Console().print(table)
     return 0
+
+
+def _like(key: str) -> tuple[str, str]:
+    """What tasks of about the same length share."""
+    return place_of(key), kind_of(key)
