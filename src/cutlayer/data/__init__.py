@@ -10,6 +10,7 @@ from .arrays import load_arrays
 from .cifar import load_cifar10
 from .dataset import Dataset
 from .digits import load_digits
+from .drawn import load_checkerboard, load_text
 from .femnist import load_femnist_digits
 from .idx import load_emnist_letters, load_fashion_mnist, load_kmnist, load_mnist
 from .images import load_images
@@ -28,6 +29,8 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "images": load_images,
     "arrays": load_arrays,
     "noise": load_noise,
+    "checkerboard": load_checkerboard,
+    "text": load_text,
 }
 
 __all__ = ["DATASETS", "Dataset", "Shares", "from_torch", "share_out"]

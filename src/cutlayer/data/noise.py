@@ -3,6 +3,7 @@
 import torch
 
 from .dataset import Dataset
+from .sides import sides
 
 
 def load_noise(
@@ -31,15 +32,13 @@ def load_noise(
     >>> load_noise(shape="3x32x32", samples=5).x.shape
     torch.Size([5, 3, 32, 32])
     """
-    sides = shape.split("x")
-    if not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise ValueError(f"noise shape: sides with an x between, as 1x28x28, wanted: got {shape!r}")
+    size = sides(shape, kind="noise")
     if samples < 1:
         raise ValueError(f"noise samples: at least 1 wanted: got {samples}")
     if not deviation > 0:
         raise ValueError(f"noise deviation must be > 0: got {deviation}")
     rng = torch.Generator().manual_seed(seed)
-    x = torch.randn(samples, *map(int, sides), generator=rng) * deviation + mean
+    x = torch.randn(samples, *size, generator=rng) * deviation + mean
     return Dataset(
         name="noise",
         x=x.clamp_(0, 1),
