@@ -80,6 +80,30 @@ def test_another_network_makes_other_attacks(data_root: str) -> None:
     assert changed == {"cifar10"}  # LeNet is trained in float32 anyway
 
 
+def test_a_full_run_is_as_long_as_theirs_and_no_task_of_the_other(data_root: str) -> None:
+    usual, full = (
+        {t.key: t for t in tasks(Options(data_root=data_root, full=f))} for f in (False, True)
+    )
+    assert full.keys() == usual.keys()
+    assert not {t.address for t in full.values()} & {t.address for t in usual.values()}
+    for data, epochs in (("mnist", 200), ("cifar10", 50)):
+        raw = full[f"{data}/classifier/seed-0"].experiment
+        assert (raw["epochs"], raw["halve_every"]) == (epochs, 20)
+    learned = [t.experiment["attack"].get("args", {}) for t in full.values() if t.run == "attack"]
+    assert {args["epochs"] for args in learned if "epochs" in args} == {50}
+    search = "mnist/white-box/ReLU2-published"
+    assert full[search].experiment["attack"] == usual[search].experiment["attack"]
+    assert "halve_every" not in usual["mnist/classifier/seed-0"].experiment
+
+
+def test_the_device_reaches_every_experiment(data_root: str) -> None:
+    every = tasks(Options(data_root=data_root, device="cuda"))
+    assert {t.experiment["device"] for t in every} == {"cuda"}
+    assert [t.address for t in every] == [
+        t.address for t in tasks(Options(data_root=data_root))
+    ]  # found on either
+
+
 # How it is graded
 
 

@@ -117,6 +117,32 @@ def test_minutes_left_are_those_of_training_and_not_of_finding_trained(
     assert "│ 2      │ 0        │ 10 " in capsys.readouterr().out  # two tasks of 300 s
 
 
+def test_findings_of_another_length_lie_apart(
+    reproduce: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = []
+
+    def tasks(settings: object, options: Options) -> list[Task]:
+        given.append(options.full)
+        return []
+
+    monkeypatch.setitem(PAPERS, PAPER.name, replace(PAPER, tasks=tasks, full="for days"))
+    assert main(["reproduce", "made-up", "--full", "--dry-run"]) == 0
+    assert main(["reproduce", "made-up", "--dry-run"]) == 0
+    assert given == [True, False]
+    said = capsys.readouterr().out
+    assert "into results/made-up-full" in said.replace("\n", " ")
+    assert main(["reproduce", "made-up", "--full", "--quick"]) == 2
+    assert "not allowed with argument --full" in capsys.readouterr().err
+
+
+def test_a_paper_that_is_no_shorter_by_default_has_no_full_run(
+    reproduce: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reproduce("--full") == 2
+    assert "--full: made-up is as long as its paper without it" in capsys.readouterr().err
+
+
 def test_a_page_is_written_without_a_run(reproduce: Command) -> None:
     assert reproduce("--page-only", "--out", "page") == 0
     assert Path("page/index.html").read_text() == ""

@@ -143,7 +143,13 @@ def _reproduce(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-root", type=Path, metavar="DIR", help="folder that holds the data files"
     )
-    parser.add_argument("--quick", action="store_true", help="a smoke run on the embedded digits")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--quick", action="store_true", help="a smoke run on the embedded digits")
+    length.add_argument(
+        "--full",
+        action="store_true",
+        help="; ".join(f"{p.name}: {p.full}" for p in PAPERS.values() if p.full),
+    )
     parser.add_argument(
         "--setting",
         choices=("both", *dict.fromkeys(s for p in PAPERS.values() for s in p.settings)),
@@ -158,7 +164,10 @@ def _reproduce(parser: argparse.ArgumentParser) -> None:
         help="database of the study, to share the work among machines; default: SQLite",
     )
     parser.add_argument(
-        "--results", type=Path, metavar="DIR", help="findings (default: results/PAPER)"
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="findings (default: results/PAPER; with --full, results/PAPER-full)",
     )
     parser.add_argument(
         "--only", action="append", default=[], metavar="KEY", help="tasks of that key; * fits all"

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 class Options:
     """What the user of ``cutlayer reproduce`` chose.
 
-    data_root: Folder of the data files. quick: a smoke run on the embedded digits.
-    precision: Of the classifiers' training.
+    data_root: Folder of the data files. quick: a smoke run on the embedded digits. full: as long
+    as the paper trains. precision: Of the classifiers' training.
     """
 
     data_root: str | None = None
     quick: bool = False
+    full: bool = False
     precision: str = "bfloat16"
     device: str = "cpu"
 
@@ -37,6 +38,7 @@ class Paper:
         write_page: From the folder of the findings, into a folder, about these settings; returns
             the path of the page. What has not been run is said to be so.
         write_summary: From the folder of the findings, between the markers of a Markdown file.
+        full: What ``--full`` makes longer, for help; empty if nothing is shorter without it.
     """
 
     name: str
@@ -46,3 +48,4 @@ class Paper:
     perform: str
     write_page: Callable[[Path, Path, Sequence[str]], Path]
     write_summary: Callable[[Path, Path], None]
+    full: str = ""

@@ -25,15 +25,15 @@ def run(arguments: argparse.Namespace) -> int:
     """The command. 1 where a task failed; what is finished is kept, and the page says the rest."""
     paper = PAPERS[arguments.paper]
     settings = _settings(paper, arguments.setting)
+    _check_length(paper, arguments)
     options = Options(
         data_root=None if arguments.quick else str(data_root(arguments.data_root)),
         quick=arguments.quick,
+        full=arguments.full,
         precision=arguments.precision,
         device=arguments.device,
     )
-    results = arguments.results or Path(
-        arguments.store / f"quick-{paper.name}" if arguments.quick else f"results/{paper.name}"
-    )
+    results = arguments.results or _results(paper, arguments)
     wanted = _chosen(paper.tasks(settings, options), arguments.only)
     if arguments.dry_run:
         return _dry_run(wanted, results)
@@ -64,6 +64,21 @@ def _settings(paper: Paper, name: str | None) -> tuple[str, ...]:
         known = ", ".join(paper.settings)
         raise ConfigError(f"--setting {name}: {paper.name} has {known}, or both")
     return paper.settings if name == "both" else (name,)
+
+
+def _check_length(paper: Paper, arguments: argparse.Namespace) -> None:
+    if arguments.full and not paper.full:
+        raise ConfigError(
+            f"--full: {paper.name} is as long as its paper without it; leave it out "
+            "(--precision float32 trains in the paper's precision as well)"
+        )
+
+
+def _results(paper: Paper, arguments: argparse.Namespace) -> Path:
+    """Where findings go: those of another length lie apart, for they are others."""
+    if arguments.quick:
+        return Path(arguments.store / f"quick-{paper.name}")
+    return Path(f"results/{paper.name}-full" if arguments.full else f"results/{paper.name}")
 
 
 def _chosen(every: Sequence[Task], only: Sequence[str]) -> list[Task]:

@@ -6,12 +6,12 @@ from typing import Any
 from ..paper import Options
 from ..task import Task
 from .published import NORMALISATION, Data, Inversion
-from .settings import attacked
+from .settings import attacked, lengthened
 
 REVISION = 1  # of what a task computes; raise it, and finished tasks are done anew
 SHADOW_REVISION = 2  # says whether the shadow itself had converged
 PUBLISHED = "cutlayer.papers.he2019.attack:PublishedLikelihood"
-LEARNING = {"epochs": 5}  # passes over the attacker's 10,000 samples
+LEARNING = {"epochs": 5}  # passes over the attacker's 10,000 samples; ``--full`` makes them fifty
 
 
 class Maker:
@@ -31,6 +31,7 @@ class Maker:
         **fields: Any,
     ) -> Task:
         """One attack; the classifier is part of what it depends on."""
+        attack = lengthened(attack) if self.options.full else attack
         cuts = [cut or name] if cut is None or isinstance(cut, str) else cut
         raw = attacked(self.data, self.options, cuts, threat, attack, **fields)
         return Task(

@@ -39,4 +39,5 @@ PAPER = Paper(
     perform="cutlayer.papers.he2019.perform:perform",
     write_page=_write_page,
     write_summary=_write_summary,
+    full="as long as the authors train, 200 and 50 epochs, and 50 for attacks",
 )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..paper import Options
-from .published import MODEL, NORMALISATION, Data
+from .published import ATTACK_TRAINING, MODEL, NORMALISATION, TARGET_TRAINING, Data
 
 EPOCHS: Mapping[Data, int] = {"mnist": 8, "cifar10": 15}
 VICTIMS: Mapping[Data, int] = {"mnist": 500, "cifar10": 100}
@@ -24,7 +24,7 @@ STAND_IN: Mapping[str, str] = {
 def classifier(data: Data, options: Options, **more: Any) -> dict[str, Any]:
     """The experiment that trains the network of one data set, as plain values.
 
-    Adam with AMSGrad and eps 1e-3, batches of 32 as the authors; fewer epochs.
+    Adam with AMSGrad and eps 1e-3, batches of 32 as the authors; fewer epochs, if not in full.
 
     Args:
         more: Fields that differ.
@@ -44,7 +44,24 @@ def classifier(data: Data, options: Options, **more: Any) -> dict[str, Any]:
         "threads": 1,
         "device": options.device,
     }
-    return raw | more
+    return raw | (_in_full(data) if options.full else {}) | more
+
+
+def _in_full(data: Data) -> dict[str, Any]:
+    theirs = TARGET_TRAINING[data]
+    return {"epochs": theirs.epochs, "halve_every": theirs.halved_every}
+
+
+def lengthened(attack: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An attack that learns in epochs, for as many as the authors'; any other as it is.
+
+    >>> lengthened({"kind": "shadow", "args": {"epochs": 5, "structure": "known"}})["args"]
+    {'epochs': 50, 'structure': 'known'}
+    """
+    args = attack.get("args", {})
+    if "epochs" not in args:
+        return attack
+    return {**attack, "args": {**args, "epochs": ATTACK_TRAINING.epochs}}
 
 
 def attacked(
