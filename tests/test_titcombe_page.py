@@ -15,16 +15,16 @@ import pytest
 from PIL import Image
 from titcombe_findings import PLACE, attack, classifier, folder, keep
 
+from cutlayer.papers.claims import Claim, verdict
 from cutlayer.papers.findings import Findings
 from cutlayer.papers.paper import Options
+from cutlayer.papers.tables import difference, value
 from cutlayer.papers.titcombe2021.charts import class_and_individual, every_chart, front
-from cutlayer.papers.titcombe2021.claims import Claim
 from cutlayer.papers.titcombe2021.page import collect, render, write_page
 from cutlayer.papers.titcombe2021.pictures import figure_1, figure_2a, headline
 from cutlayer.papers.titcombe2021.published import FIGURE_4
 from cutlayer.papers.titcombe2021.settings import NAMES
 from cutlayer.papers.titcombe2021.summary import BEGIN, END, summary
-from cutlayer.papers.titcombe2021.tables import difference, value
 from cutlayer.papers.titcombe2021.tables_leaks import grid, pairs, worst
 from cutlayer.papers.titcombe2021.tables_made import progress, seconds
 from cutlayer.papers.titcombe2021.tables_published import attacks, table
@@ -34,7 +34,7 @@ from cutlayer.papers.titcombe2021.tasks import (
     published_key,
     tasks,
 )
-from cutlayer.papers.titcombe2021.words import COMMAND, verdict
+from cutlayer.papers.titcombe2021.words import COMMAND
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 ALL = len(tasks(NAMES, Options()))

@@ -8,6 +8,9 @@ carries that out (``perform``), its page. What serves them all, in the order of 
     task       one experiment, what is done with it, where the finding goes
     perform    carry out a task, in any process; with measure
     findings   what tasks found, a JSON file each
+    claims     what a paper says, with a verdict by a rule
+    tables, chart, gallery     what a page shows, with stills and markdown for other places
+    page       templates and style of every page
 
 To add a paper, write its folder and name its ``PAPER`` in ``PAPERS``. Importing this module imports
 no torch, so that help is quick.

@@ -6,9 +6,9 @@ from typing import Any
 from ...record import Estimate
 from ...report.figures import PALETTE
 from ...report.reading import interval, number
+from ..chart import INK, MUTED, Chart, Series, View
 from ..findings import Findings
 from . import leaks
-from .chart import INK, MUTED, Chart, Series, View
 from .comparison import figure_4
 from .leaks import OURS, THEIRS, Configuration, Leak
 from .settings import Name

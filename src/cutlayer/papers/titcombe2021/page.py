@@ -7,22 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from ...checks import FLAGS
-from ...metrics import METRICS, UTILITY
-from ...report.glossary import GLOSSARY
 from ...report.page import put_in_place, script_hash
-from ...report.story import FLOOR_WORDS
+from ..claims import SIGNS, verdict
 from ..findings import Findings
+from ..gallery import Gallery
+from ..page import definitions, style, template
+from ..stills import chart_png, gallery_png
+from ..tables import Table
 from . import pictures, tables_leaks, tables_made, tables_published
 from .charts import WORDS, every_chart
 from .claims import claims
 from .leaks import domains, sizes
-from .pictures import Gallery
 from .published import MISLABELLED
 from .settings import Name
-from .stills import chart_png, gallery_png
-from .tables import Table
 from .tasks import OTHER_DATA
-from .words import COMMAND, SIGNS, headline, pairs, verdict
+from .words import COMMAND, headline, pairs
 
 PACKAGE = "cutlayer.papers.titcombe2021"
 
@@ -105,29 +104,19 @@ def collect(findings: Findings, settings: Sequence[Name]) -> dict[str, Any]:
 
 def render(content: Mapping[str, Any], stills: Mapping[str, bytes]) -> str:
     """The page's text. Whatever comes from a finding is escaped by the template."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    here = files(PACKAGE)
-    scripts = [get_plotlyjs(), here.joinpath("page.js").read_text("utf-8")]
-    styles = [files("cutlayer.report"), here]
-    template = Environment(
-        loader=PackageLoader(PACKAGE, "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return template.get_template("page.html.j2").render(
+    scripts = [get_plotlyjs(), files(PACKAGE).joinpath("page.js").read_text("utf-8")]
+    return template("titcombe2021/page.html.j2").render(
         **content,
         stills={name: base64.b64encode(data).decode() for name, data in stills.items()},
-        style="\n".join(s.joinpath("page.css").read_text("utf-8") for s in styles),
+        style=style(),
         scripts=scripts,
         hashes=[script_hash(s) for s in scripts],
         FLAGS=FLAGS,
         SIGNS=SIGNS,
         WORDS=WORDS,
-        words=_definitions(),
+        words=definitions(),
     )
 
 
@@ -136,13 +125,6 @@ def _raised(tables: Sequence[Table]) -> dict[str, str]:
     cells = [c for t in tables for line in t.lines for c in line.cells]
     names = dict.fromkeys(f for c in cells for f in c.flags)
     return {f: FLAGS.get(f, "A flag this release does not know.") for f in names}
-
-
-def _definitions() -> list[tuple[str, str]]:
-    known = METRICS | UTILITY
-    named = [(known[k].label if k in known else k, text) for k, text in GLOSSARY.items()]
-    floors = [(f"floor: {k}", f"{text[0].upper()}{text[1:]}.") for k, text in FLOOR_WORDS.items()]
-    return [*named, *floors]
 
 
 def _galleries(content: Mapping[str, Any]) -> list[Gallery]:

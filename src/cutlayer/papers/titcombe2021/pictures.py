@@ -1,23 +1,14 @@
 """Picture figures of the page, cut out of the strips that the attacks left."""
 
-import base64
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..findings import Findings
+from ..gallery import Gallery, Pictured, halves
+from ..tables import DASH, NOT_RUN, Shown, value
 from . import leaks
 from .leaks import OURS, THEIRS, Leak, configuration
-from .tables import (
-    DASH,
-    NOT_RUN,
-    Column,
-    Shown,
-    estimate,
-    estimate_columns,
-    value,
-)
+from .tables import estimate, estimate_columns
 from .tables_leaks import by
 from .tasks import SCALES, WEIGHTS, attack_key
 
@@ -28,71 +19,9 @@ METRICS = ("ssim", "read", "top1_in_class")
 PLACE = "authors-code"
 
 
-@dataclass(frozen=True)
-class Pictured:
-    """One row: ten pictures side by side, and the numbers of all victims.
-
-    short: for a column heading. missing: why there are no pictures.
-    """
-
-    label: str
-    short: str = ""
-    image: "Image | None" = None
-    numbers: tuple[Shown, ...] = ()
-    missing: str = ""
-    under: str = ""  # in the column heading
-
-    @property
-    def uri(self) -> str:
-        return "" if self.image is None else _uri(self.image)
-
-    @property
-    def cells(self) -> list[str]:
-        """The pictures one by one."""
-        if self.image is None:
-            return []
-        side = self.image.height
-        boxes = ((i, 0, i + side, side) for i in range(0, self.image.width - side + 1, side))
-        return [_uri(self.image.crop(box)) for box in boxes]
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Rows of pictures of the same victims. name: of its PNG file."""
-
-    name: str
-    title: str
-    rows: tuple[Pictured, ...]
-    columns: tuple[Column, ...] = ()
-
-    @property
-    def count(self) -> int:
-        return max((len(r.cells) for r in self.rows), default=0)
-
-    @property
-    def missing(self) -> list[str]:
-        return [r.label for r in self.rows[1:] if r.missing == NOT_RUN]
-
-
-def _uri(image: "Image") -> str:
-    data = io.BytesIO()
-    image.save(data, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
-
-
-def halves(findings: Findings, x: Leak) -> "tuple[Image, Image] | None":
+def _halves(findings: Findings, x: Leak) -> "tuple[Image, Image] | None":
     """Originals and reconstructions of a strip; ``None`` where none was kept."""
-    from PIL import Image
-
-    if not x.picture:
-        return None
-    with Image.open(findings.folder / x.picture) as strip:
-        strip.load()
-        side = strip.height // 2
-        return (
-            strip.crop((0, 0, strip.width, side)),
-            strip.crop((0, side, strip.width, 2 * side)),
-        )
+    return halves(findings.folder / x.picture) if x.picture else None
 
 
 def _row(
@@ -101,7 +30,7 @@ def _row(
     if x is None:
         return Pictured(label, short, missing=missing)
     numbers = tuple(estimate(x, m) for m in METRICS)
-    found = halves(findings, x)
+    found = _halves(findings, x)
     read = x.value("read")
     under = "" if read is None else f"{read:.0%}"
     if found is None:
@@ -112,7 +41,7 @@ def _row(
 def _originals(findings: Findings, every: Sequence[Leak | None]) -> Pictured:
     """The originals, from the first strip that is there."""
     for x in every:
-        if x is not None and (found := halves(findings, x)) is not None:
+        if x is not None and (found := _halves(findings, x)) is not None:
             blank = tuple(Shown("", (None,)) for _ in METRICS)
             return Pictured("originals", "true", found[0], blank)
     return Pictured("originals", "true", missing=NOT_RUN)

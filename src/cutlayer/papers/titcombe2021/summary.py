@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
+from ..claims import SIGNS, verdict
 from ..findings import Findings
 from ..markdown import END, begin, put_between
+from ..tables import NOT_RUN
 from .claims import claims
 from .comparison import Cell, Row, table_1
 from .leaks import OURS, THEIRS, Leak, configuration
 from .published import MISLABELLED
-from .tables import NOT_RUN
 from .tables_leaks import by
-from .words import SIGNS, verdict
 
 BEGIN = begin("titcombe2021")
 

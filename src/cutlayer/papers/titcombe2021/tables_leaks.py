@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..findings import Findings
+from ..tables import DASH, Column, Line, Shown, Table, value, words
 from . import leaks
 from .leaks import OURS, SHOWN, Configuration, Leak
-from .tables import DASH, Column, Line, Shown, Table, estimate, estimate_columns, value, words
+from .tables import estimate, estimate_columns
 
 _CONFIGURATION = Column("Configuration", ("configuration",), text=True)
 _TOLD = ("ssim", "read", "top1_in_class")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from ..findings import Findings, finding
 from ..paper import Options
+from ..tables import Column, Line, Mark, Shown, Table, words
 from ..task import kind_of, place_of
 from .settings import NAMES, Name, classifier
-from .tables import Column, Line, Mark, Shown, Table, words
 from .tasks import tasks
 
 KINDS = {

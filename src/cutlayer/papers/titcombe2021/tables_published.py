@@ -1,10 +1,10 @@
 """Tables that have a published column: table 1, the result files behind it, the attack table."""
 
 from ..findings import Findings
+from ..tables import Column, Line, Shown, Table, difference, value, with_error, words
 from .comparison import AttackRow, Row, attack_table, further_rows, table_1
 from .published import RETRAINED
 from .settings import Name
-from .tables import Column, Line, Shown, Table, difference, value, with_error, words
 
 ACCURACY_LIMIT, DEPENDENCE_LIMIT = 0.6, 0.05  # differences beyond these are marked
 _WHO = (

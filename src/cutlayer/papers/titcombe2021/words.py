@@ -1,42 +1,12 @@
 """Sentences of the page that depend on what was found."""
 
-from collections import Counter
-from collections.abc import Sequence
-
 from ...report.reading import number
 from ..findings import Findings
-from .claims import Claim
 from .leaks import THEIRS, Configuration, Leak, configuration
 from .tables_leaks import by
 from .tables_leaks import pairs as nearest
 
 COMMAND = "cutlayer reproduce titcombe2021 --data-root DIR"
-SIGNS = {"reproduced": "✓", "refuted": "✗", "in part": "◐", "not run": "…"}
-
-
-def verdict(claims: Sequence[Claim]) -> str:
-    """How the claims came out, counted."""
-    count = Counter[str](c.verdict for c in claims)
-    waits = count["not run"]
-    if waits == len(claims):
-        return f"Nothing is decided yet: all {waits} claims of the paper wait for their runs."
-    words = [
-        f"{count[v]} {one if count[v] == 1 else many}"
-        for v, one, many in (
-            ("reproduced", "could be reproduced", "could be reproduced"),
-            ("in part", "holds in part", "hold in part"),
-            ("refuted", "does not hold", "do not hold"),
-        )
-        if count[v]
-    ]
-    still = "waits for its runs" if waits == 1 else "wait for their runs"
-    words += [f"{waits} still {still}"] if waits else []
-    return f"Of {len(claims)} claims of the paper, {' and '.join(_listed(words))}."
-
-
-def _listed(words: Sequence[str]) -> list[str]:
-    """All but the last joined by commas."""
-    return [", ".join(words[:-1]), words[-1]] if len(words) > 2 else list(words)
 
 
 def headline(findings: Findings) -> list[str]:

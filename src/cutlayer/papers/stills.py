@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from ...report import figures
-from ...report.figures import as_png, literal, new_figure
+from ..report import figures
+from ..report.figures import as_png, literal, new_figure
 from .chart import INK, MUTED, Chart, Series, View
-from .pictures import Gallery
+from .gallery import Gallery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ...report.tables import as_csv
+from ..report.tables import as_csv
 
 INK, MUTED = "ink", "muted"  # colours that follow the page's theme
 Dash = Literal["solid", "dash", "dot"]
