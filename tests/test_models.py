@@ -8,7 +8,18 @@ from torch import nn
 
 from cutlayer.config import parse
 from cutlayer.described import plain
-from cutlayer.models import DEFAULT_CUT, MODELS, Normalise, cifar10cnn, ecg, lenet, mlp, titcombe
+from cutlayer.layers import layers
+from cutlayer.models import (
+    DEFAULT_CUT,
+    MODELS,
+    Normalise,
+    cifar10cnn,
+    ecg,
+    lenet,
+    mlp,
+    stack,
+    titcombe,
+)
 from cutlayer.precision import laid_out
 from cutlayer.split import cut, cut_points
 
@@ -18,6 +29,7 @@ SHAPES = {
     "cifar10cnn": (3, 32, 32),
     "ecg": (1, 187),
     "mlp": (30,),
+    "stack": (1, 20, 12),
     "resnet18": (3, 16, 16),
     "transformer": (1, 10, 14),
 }
@@ -52,6 +64,20 @@ def test_cifar10cnn_layers_are_the_papers():
     assert (model.fc1.in_features, model.fc1.out_features) == (2048, 512)
 
 
+LENET = "conv8k5p0 relu max2 conv16k5p0 relu max2 fc120 relu fc84 relu"
+
+
+def test_lenet_in_words_is_lenet():
+    torch.manual_seed(0)
+    theirs = lenet((1, 28, 28), 10)
+    torch.manual_seed(0)
+    words = stack((1, 28, 28), 10, layers=LENET)
+    x = torch.rand(3, 1, 28, 28)
+    assert torch.equal(words(x), theirs(x))
+    names = "conv1 act1 pool1 conv2 act2 pool2 flatten fc1 act3 fc2 act4 head"
+    assert [name for name, _ in words.named_children()] == names.split()
+
+
 def test_cut_widths_are_the_papers():
     for model, shape, name, wanted in (
         (titcombe, (1, 28, 28), "act3", (500,)),
@@ -78,7 +104,13 @@ def test_titcombe_scales_its_input_and_ends_in_a_softmax_where_the_published_cod
     assert DEFAULT_CUT["titcombe"] in points.names
 
 
-SCALED = ("titcombe", "lenet", "cifar10cnn", "resnet18")  # those that take mean and deviation
+SCALED = (
+    "titcombe",
+    "lenet",
+    "cifar10cnn",
+    "stack",
+    "resnet18",
+)  # those that take mean and deviation
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "deviation": (0.229, 0.224, 0.225)}
 
 
@@ -178,12 +210,50 @@ def test_every_model_has_a_default_cut_and_a_shape_here():
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(sorted(MODELS)), st.data())
 def test_any_sensible_size(name, data):
-    least = {"titcombe": 6, "lenet": 16, "cifar10cnn": 8, "ecg": 4}.get(name, 1)
+    least = {"titcombe": 6, "lenet": 16, "cifar10cnn": 8, "ecg": 4, "stack": 4}.get(name, 1)
     channels = data.draw(st.integers(1, 3))
     sides = data.draw(st.tuples(st.integers(least, least + 9), st.integers(least, least + 9)))
     shape = (channels, sides[0]) if name == "ecg" else (channels, *sides)
     model = MODELS[name](shape, 2).eval()
     assert model(torch.rand(3, *shape)).shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("word", "shape", "wanted"),
+    [
+        ("conv5", (2, 9, 6), (5, 9, 6)),  # the size is kept
+        ("conv5k5", (2, 9, 6), (5, 9, 6)),
+        ("conv5k4", (2, 9, 6), (5, 8, 5)),
+        ("conv5k5s2", (2, 9, 6), (5, 5, 3)),
+        ("conv5k5p0", (2, 9, 6), (5, 5, 2)),
+        ("conv5k3", (2, 9), (5, 9)),
+        ("max2", (2, 9, 6), (2, 4, 3)),
+        ("avg3s1", (2, 9, 6), (2, 9, 6)),
+        ("max3s2", (2, 9), (2, 5)),
+        ("fc7", (2, 9, 6), (7,)),
+        ("fc7", (9,), (7,)),
+        ("tanh", (9,), (9,)),
+    ],
+)
+def test_what_a_word_makes_of_a_shape(word, shape, wanted):
+    made = layers(word, shape)
+    assert nn.Sequential(*made.values())(torch.rand(2, *shape)).shape == (2, *wanted)
+
+
+def test_layers_are_numbered_by_kind():
+    words = "conv4 tanh max2 conv4 leaky avg3s1 fc5 sigmoid fc6"
+    assert " ".join(layers(words, (1, 8, 8))) == (
+        "conv1 act1 pool1 conv2 act2 pool2 flatten fc1 act3 fc2"
+    )
+    kinds = [type(layer).__name__ for layer in layers("leaky sigmoid tanh relu", (3,)).values()]
+    assert kinds == ["LeakyReLU", "Sigmoid", "Tanh", "ReLU"]
+
+
+def test_words_come_from_a_configuration():
+    e = parse({"model": "stack:layers=conv4k3s2 relu fc8"})
+    assert e.model.args["layers"] == "conv4k3s2 relu fc8"
+    model = MODELS["stack"]((1, 9, 9), 3, **e.model.args)
+    assert cut_points(model, torch.rand(1, 1, 9, 9)).names[:2] == ("conv1", "act1")
 
 
 def test_transformer_sees_every_pixel():
@@ -226,12 +296,30 @@ def test_nothing_is_computed_in_place(name):
         ("resnet18", (8,), "resnet18 wants images"),
         ("transformer", (8,), "transformer wants images"),
         ("mlp", (), "mlp wants a shape of positive sides"),
+        ("stack", (30,), r"stack: layer 'conv8k5' wants signals or images: got \(30,\)"),
+        ("stack", (1, 3, 28), r"stack: layer 'max2' does not fit .*, \(16, 1, 14\)"),
         ("mlp", (3, 0), "mlp wants a shape of positive sides"),
     ],
 )
 def test_a_shape_that_does_not_fit(name, shape, message):
     with pytest.raises(ValueError, match=message):
         MODELS[name](shape, 10)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("conv8 gelu", "stack: layer 'gelu': unknown; .*relu, leaky, tanh, sigmoid: activation"),
+        ("conv0", "stack: layer 'conv0': unknown"),
+        ("conv8x5", "stack: layer 'conv8x5': unknown; .*convNkKsSpP"),
+        ("fc8 conv4", r"stack: layer 'conv4' wants signals or images: got \(8,\)"),
+        ("max9s9", r"stack: layer 'max9s9' does not fit what comes to it, \(1, 8, 8\)"),
+        (" ", "stack: at least one layer wanted: got none"),
+    ],
+)
+def test_words_that_make_no_network(words, message):
+    with pytest.raises(ValueError, match=message):
+        stack((1, 8, 8), 10, layers=words)
 
 
 def test_no_classes():

@@ -19,6 +19,7 @@ SHAPES = {
     "cifar10cnn": (3, 8, 8),
     "ecg": (1, 20),
     "mlp": (6,),
+    "stack": (2, 8, 8),
     "resnet18": (3, 8, 8),
     "transformer": (1, 8, 8),
 }

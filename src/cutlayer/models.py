@@ -1,4 +1,4 @@
-"""The papers' networks, and three common ones. Their children have names: a cut is named after one.
+"""The papers' networks, and others to compare. Their children have names: a cut is named after one.
 
 >>> import torch
 >>> model = MODELS["titcombe"]((1, 28, 28), 10)
@@ -13,6 +13,8 @@ from math import inf, prod
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .layers import layers as layers_by_words
 
 PerChannel = float | tuple[float, ...]  # one number for all, or one for each channel
 
@@ -213,6 +215,39 @@ def mlp(input_shape: tuple[int, ...], classes: int, *, width: int = 64) -> nn.Se
     )
 
 
+def stack(
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    layers: str = "conv8k5 relu max2 conv16k5 relu max2 fc64 relu",
+    mean: PerChannel = 0.0,
+    deviation: PerChannel = 1.0,
+) -> nn.Sequential:
+    """One layer after the other, given in words: for asking what a single one of them changes.
+
+    Args:
+        input_shape: ``(C, L)`` or ``(C, H, W)``; anything where all layers are fully connected.
+        classes: Number of logits; ``head``, a fully connected layer, is added for them.
+        layers: Separated by spaces, as ``cutlayer.layers`` has them: ``conv16k5s2`` has 16
+            channels, kernel 5 and stride 2; ``max2`` and ``avg2`` halve each side; ``fc64``; then
+            ``relu``, ``leaky``, ``tanh``, ``sigmoid``. Cuts are called ``conv1``, ``act1``,
+            ``pool1``, ``fc1``, each kind numbered on its own.
+        mean: As of ``titcombe``.
+        deviation: As of ``titcombe``.
+
+    Raises:
+        ValueError: as ``titcombe``; no layers, one that is unknown, or that does not fit.
+    """
+    shape = _sized("stack", input_shape, rank=None, least=1, classes=classes)
+    if not layers.split():
+        raise ValueError("stack: at least one layer wanted: got none")
+    try:
+        *made, (_, head) = layers_by_words(f"{layers} fc{classes}", shape).items()
+    except ValueError as e:
+        raise ValueError(f"stack: {e}") from e
+    return _named(**_scaled("stack", shape, mean, deviation), **dict(made), head=head)
+
+
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions beside a shortcut: inside, two tensors cross and no cut exists."""
 
@@ -372,6 +407,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "cifar10cnn": cifar10cnn,
     "ecg": ecg,
     "mlp": mlp,
+    "stack": stack,
     "resnet18": resnet18,
     "transformer": transformer,
 }
@@ -382,6 +418,7 @@ DEFAULT_CUT: dict[str, str] = {  # the paper's own, where there is a paper
     "cifar10cnn": "ReLU22",
     "ecg": "pool2",
     "mlp": "act1",
+    "stack": "act2",
     "resnet18": "layer2.1.act2",
     "transformer": "add_2",  # behind the first block
 }
