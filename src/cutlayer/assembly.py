@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .auxiliary import Auxiliary, auxiliary_of, fitting
 from .config import Experiment, parse
 from .data import Dataset, Shares, from_torch, share_out
+from .data.shares import ranges
 from .defences import PHASES, Chain, Defence, Defended, in_phase
 from .described import jsonable, name_of, plain, without_folders
 from .errors import ConfigError, said
@@ -27,12 +28,13 @@ from .record import address
 from .split import cut
 from .streams import stream
 from .tensor_file import load_tensors
+from .victims import Victims, fitting_victims, victims_of
 from .wire import FarSide
 
 # Fields that no training depends on.
 ATTACK_ONLY: tuple[str, ...] = (
     *("threat", "adversaries", "attack", "auxiliary", "auxiliary_share", "auxiliary_samples"),
-    *("repeats", "victims"),
+    *("repeats", "victims_from", "victims"),
 )
 
 
@@ -118,9 +120,22 @@ class Assembly:
         return len(self.dataset.classes)
 
     @cached_property
+    def attacked(self) -> Victims:
+        """Whose inputs are attacked.
+
+        Raises:
+            ConfigError: they cannot be had, or are not of the shape that the network takes.
+        """
+        part, elsewhere = self.experiment.victims_from, None
+        if part is not None:
+            found = load_data(self.experiment, part)
+            elsewhere = fitting_victims(found, self.dataset, kind=part.kind)
+        return victims_of(self.experiment, self.dataset, self.shares, elsewhere)
+
+    @property
     def victims(self) -> Tensor:
-        """Indices of the samples that are attacked."""
-        return self.shares.victims[: self.experiment.victims or None]
+        """Indices of the samples that are attacked, into ``attacked.dataset``."""
+        return self.attacked.index
 
     @cached_property
     def foreign(self) -> Dataset | None:
@@ -141,7 +156,7 @@ class Assembly:
         Raises:
             ConfigError: they cannot be had.
         """
-        return auxiliary_of(self.experiment, self.dataset, self.shares, self.foreign)
+        return auxiliary_of(self.experiment, self.dataset, self.shares, self.foreign, self.attacked)
 
     def attackers_own(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """The attacker's samples and labels: to learn from, and to stop and choose by."""
@@ -333,8 +348,11 @@ class Assembly:
 
     @cached_property
     def judge_run(self) -> str:
-        """The id of the run that trains the judge; "none" where its share is empty."""
-        if not len(self.shares.judge):
+        """The id of the run that trains the judge.
+
+        "none" where its share is empty, or the victims are of no class that it could read.
+        """
+        if not len(self.shares.judge) or self.experiment.victims_from is not None:
             return "none"
         return f"judge-{address(self.judge_identity())}"
 
@@ -361,6 +379,7 @@ class Assembly:
             "seed": e.seed,
             **({"adversaries": list(self.adversaries)} if e.adversaries else {}),
             **({"auxiliary_share": "owners"} if e.auxiliary_share == "owners" else {}),
+            **({"victims_from": self.attacked.identity()} if e.victims_from else {}),
         }
 
     def judge_identity(self) -> dict[str, Any]:
@@ -395,6 +414,15 @@ class Assembly:
             "scaling": None if bounds is None else [t.tolist() for t in bounds],
             "shares": {n: {"count": counts[n], "ranges": r} for n, r in where.items()},
         }
+
+    def described_attacked(self) -> dict[str, Any]:
+        """The same, and of another data set that the victims come from."""
+        here, whose = self.described_data(), self.attacked
+        if whose.known_kind:
+            return here
+        taken = {"count": len(whose.index), "ranges": ranges(whose.index)}
+        shares = here["shares"] | {"victims": taken | {"of": whose.dataset.name}}
+        return here | {"victims_from": whose.described(), "shares": shares}
 
 
 def _built(part: Part) -> Defence:

@@ -9,6 +9,7 @@ from .config import Experiment
 from .data import Dataset, Shares
 from .errors import ConfigError
 from .streams import generator
+from .victims import Victims
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,11 @@ class Auxiliary:
 
 
 def auxiliary_of(
-    experiment: Experiment, dataset: Dataset, shares: Shares, foreign: Dataset | None
+    experiment: Experiment,
+    dataset: Dataset,
+    shares: Shares,
+    foreign: Dataset | None,
+    attacked: Victims,
 ) -> Auxiliary:
     """The samples of an experiment's attacker: with ``auxiliary_samples`` the first so many.
 
@@ -34,7 +39,7 @@ def auxiliary_of(
         ConfigError: more are wanted than there are, or there are none.
     """
     if foreign is not None:
-        found = _from_elsewhere(foreign, shares, experiment.seed)
+        found = _from_elsewhere(foreign, shares, experiment.seed, attacked)
     elif experiment.threat == "owner-alone" and len(shares.owners) > 1:
         found = _of_an_owner(dataset, shares)
     elif experiment.auxiliary_share == "owners":
@@ -50,11 +55,16 @@ def auxiliary_of(
     return _first(found, count) if count else found
 
 
-def _from_elsewhere(foreign: Dataset, shares: Shares, seed: int) -> Auxiliary:
-    """In a drawn order, as many as the shares have, or in their proportion where it has fewer."""
+def _from_elsewhere(foreign: Dataset, shares: Shares, seed: int, attacked: Victims) -> Auxiliary:
+    """In a drawn order, as many as the shares have, or in their proportion where it has fewer.
+
+    Victims of the same data set are left out, on whose scale it then is.
+    """
     learn, stop = len(shares.auxiliary), len(shares.attacker_validation)
     order = torch.randperm(len(foreign), generator=generator(seed, "auxiliary"))
-    scale = min(1.0, len(foreign) / (learn + stop))
+    if foreign.checksum == attacked.dataset.checksum:
+        foreign, order = attacked.dataset, order[torch.isin(order, attacked.others)]
+    scale = min(1.0, len(order) / (learn + stop))
     n, m = int(scale * learn), int(scale * stop)
     return Auxiliary(foreign, order[:n], order[n : n + m], foreign.name)
 

@@ -44,6 +44,7 @@ def of_run(
     Args:
         leakage: Needs "mse".
         floors: Each needs "mse"; the label-free floors "mean" and "nearest-auxiliary" count.
+        utility: Needs "accuracy"; empty where the victims are of no class that the network knows.
         chance: Accuracy of always naming the commonest class.
         duplicates: Victims that equal a sample of another share, bit for bit.
     """
@@ -57,9 +58,10 @@ def of_run(
         found.append("attack-below-floor")
     if converged is False:
         found.append("attack-not-converged")
-    accuracy = utility["accuracy"].value
-    if accuracy is None or accuracy < min(1.5 * chance, (1 + chance) / 2):
-        found.append("no-utility")
+    if utility:
+        accuracy = utility["accuracy"].value
+        if accuracy is None or accuracy < min(1.5 * chance, (1 + chance) / 2):
+            found.append("no-utility")
     if stochastic and repeats == 1:
         found.append("randomised-defence-single-query")
     if victims < ENOUGH_VICTIMS:

@@ -22,7 +22,7 @@ NETWORK_FIELDS = (
 )
 ATTACK_FIELDS = (
     *("threat", "adversaries", "attack", "auxiliary", "auxiliary_share", "auxiliary_samples"),
-    *("repeats", "victims"),
+    *("repeats", "victims_from", "victims"),
 )
 MACHINE_FIELDS = ("threads", "device")
 REPEATABLE = ("defence", "cut", "adversaries")

@@ -126,6 +126,14 @@ class Experiment:
     repeats: int = field(
         default=1, metadata=_help("messages overheard of each victim's input", least=1)
     )
+    victims_from: Part | None = field(
+        default=None,
+        metadata=_help(
+            "another data set that the victims' inputs come from: nothing the network was "
+            "trained for",
+            metavar="NAME",
+        ),
+    )
     victims: int = field(default=0, metadata=_help("how many to attack; 0: all", least=0))
     seed: int = field(default=0, metadata=_help("root of all random streams", least=0))
     threads: int = field(
@@ -143,6 +151,7 @@ class Experiment:
 
 FIELDS = {f.name: f for f in fields(Experiment)}
 PARTS = ("data", "model", "defence", "attack")
+OTHER_DATA = ("auxiliary", "victims_from")  # data sets beside the network's
 
 
 def parse(raw: Mapping[str, Any]) -> Experiment:
@@ -173,7 +182,7 @@ def _field(key: str, value: Any) -> Any:
     if key == "defence":
         many = value if isinstance(value, list | tuple) else [value]
         return tuple(_collect(constructed, [Part.parse(v) for v in many]))
-    if key == "auxiliary":
+    if key in OTHER_DATA:
         return None if value is None else canonical("data", Part.parse(value))
     if key in PARTS:
         part = canonical(key, Part.parse(value))

@@ -30,13 +30,14 @@ Reader = Callable[[Tensor], Tensor]  # inputs (N, ...) to logits (N, K)
 class Truth:
     """What the evaluation knows and the adversary does not.
 
-    x: ``(N, ...)`` the victims in [0, 1]. y: ``(N,)``. sent: ``(n, ...)`` the messages of the
+    x: ``(N, ...)`` the victims in [0, 1]. y: ``(N,)``, ``None`` where they are of no class that
+    the network knows: then nothing is read. sent: ``(n, ...)`` the messages of the
     first n of them, n at most ``DEPENDENCE_SAMPLES``. readers: by metric name ("read",
     "read_by_victim"), classifiers that are shown the reconstructions.
     """
 
     x: Tensor
-    y: Tensor
+    y: Tensor | None
     sent: Tensor
     readers: Mapping[str, Reader]
 
@@ -50,16 +51,16 @@ def per_sample(truth: Truth, x_hat: Tensor) -> dict[str, Tensor]:
     distinct, rows = x_hat, torch.arange(len(x_hat), device=x_hat.device)
     if _repetitive(x_hat):
         distinct, rows = x_hat.unique(dim=0, return_inverse=True)  # a guess is read once
-    for name, reader in truth.readers.items():
-        scores[name] = (reader(distinct).argmax(1)[rows] == truth.y).float()
+    if truth.y is not None:
+        for name, reader in truth.readers.items():
+            scores[name] = (reader(distinct).argmax(1)[rows] == truth.y).float()
     n = min(len(x_hat), GALLERY)
     rank = reidentification_rank(truth.x[:n], x_hat[:n])
-    within = reidentification_rank(truth.x[:n], x_hat[:n], labels=truth.y[:n])
-    return scores | {
-        "top1": (rank < 1).float(),
-        "top5": (rank < 5).float(),
-        "top1_in_class": (within < 1).float(),
-    }
+    scores |= {"top1": (rank < 1).float(), "top5": (rank < 5).float()}
+    if truth.y is not None:
+        within = reidentification_rank(truth.x[:n], x_hat[:n], labels=truth.y[:n])
+        scores["top1_in_class"] = (within < 1).float()
+    return scores
 
 
 def _repetitive(x_hat: Tensor, look: int = 64) -> bool:
@@ -78,7 +79,8 @@ def grade(truth: Truth, x_hat: Tensor) -> tuple[Scores, dict[str, Tensor]]:
         return {"mse": Estimate(value=None)}, {}
     if not finite.all():
         kept = finite[: len(truth.sent)]
-        truth = Truth(truth.x[finite], truth.y[finite], truth.sent[kept], truth.readers)
+        y = None if truth.y is None else truth.y[finite]
+        truth = Truth(truth.x[finite], y, truth.sent[kept], truth.readers)
         x_hat = x_hat[finite]
     values = per_sample(truth, x_hat)
     scores = {name: estimate(v, leaks=METRICS[name].leaks) for name, v in values.items()}

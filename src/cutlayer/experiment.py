@@ -5,7 +5,7 @@ data -> owner's segment -> defences -> wire -> server's segment -> prediction
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from .adversary import TRAFFIC, Seat
 from .assembly import Assembly
 from .attacks import FLOORS, Reconstruction
 from .checks import of_run
+from .data import Dataset
 from .defences import ClipNorm, Kept
 from .described import defences_in_words, name_of
 from .evaluation import (
@@ -46,6 +47,7 @@ from .trained import (
     silent,
     trained_judge,
 )
+from .victims import Victims
 
 __all__ = [
     "Network",
@@ -63,7 +65,8 @@ __all__ = [
 class Outcome:
     """An attack carried out: its record, and the victims beside what was made of them.
 
-    x, y: ``(N, ...)``, ``(N,)``. x_hat: ``(N, ...)``. values: ``(N,)`` by metric.
+    x, y: ``(N, ...)``, ``(N,)``, labels of the victims' own data set. x_hat: ``(N, ...)``.
+    values: ``(N,)`` by metric.
     """
 
     record: Record
@@ -120,9 +123,11 @@ def carry_out(
     view = view_of(assembly, network)
     attack = fitted or fitted_attack(assembly, view, on_progress)
     queries = view.counts["queries"]
-    listeners = {"attack": attack, **fitted_floors(assembly, view, network)}
+    guesses = fitted_floors(assembly, view, network)
+    listeners = {"attack": attack, **guesses}
 
-    x, y = assembly.take(assembly.victims)
+    whose = assembly.attacked
+    x, y = assembly.take(whose.index, whose.dataset)
     seat = seat_of(assembly, network)
     heard = overhear(
         network,
@@ -140,16 +145,16 @@ def carry_out(
         readers["read"] = lambda x_hat: read(judge, x_hat)
         judged_by["accuracy_on_clean_victims"] = float(accuracy(read(judge, x), y).mean())
 
-    truth = Truth(x, y, heard.sent, readers)
+    truth = Truth(x, y if whose.known_kind else None, heard.sent, readers)
     leakage, values = leakage_of(truth, heard.x_hat["attack"])
-    floors = {name: grade(truth, heard.x_hat[name])[0] for name in FLOORS}
-    utility = utility_of(heard.logits, y)
+    floors = {name: grade(truth, heard.x_hat[name])[0] for name in guesses}
+    utility = utility_of(heard.logits, y) if whose.known_kind else {}
     record = Record(
         id=assembly.attack_run,
         kind="attack",
         name=name_of(e),
         config={**assembly.attack_identity(), "experiment": assembly.plain()},
-        data=assembly.described_data() | {"message_shape": list(network.message_shape)},
+        data=assembly.described_attacked() | {"message_shape": list(network.message_shape)},
         training=trained.training,
         victim=trained.id,
         threat=described_threat(assembly, seat)
@@ -237,9 +242,11 @@ def fitted_attack(assembly: Assembly, view: View, on_progress: OnProgress) -> Re
 def fitted_floors(assembly: Assembly, view: View, network: Network) -> dict[str, Reconstruction]:
     """Every floor. They are the evaluation's, not the adversary's: nothing is withheld.
 
-    So they know the victims' own data set, also where the adversary has another.
+    So they know the victims' own data set, also where the adversary has another. One that goes by
+    class is left out where the victims are of no class that the network knows.
     """
-    samples, labels = assembly.take(assembly.shares.auxiliary)
+    whose, most = assembly.attacked, len(assembly.shares.auxiliary)
+    samples, labels = assembly.take(whose.others[:most], whose.dataset)
     seat, m = seat_of(assembly, network), assembly.experiment.repeats
 
     def query(x: Tensor) -> Tensor:
@@ -248,6 +255,8 @@ def fitted_floors(assembly: Assembly, view: View, network: Network) -> dict[str,
     everything = replace(view, auxiliary=samples, auxiliary_labels=labels, query=query)
     floors = {}
     for name, floor in FLOORS.items():
+        if "auxiliary_labels" in floor.needs and not whose.known_kind:
+            continue
         with stream(assembly.experiment.seed, "floor", name):
             floors[name] = floor().fit(everything)
     return floors
@@ -286,19 +295,23 @@ def duplicated(assembly: Assembly) -> int:
 
     Samples of another data set are compared in [0, 1], as the attacker has them.
     """
-    dataset, victims, own = assembly.dataset, assembly.victims, assembly.auxiliary
-    stored = list(_in_bytes(dataset.x[i] for i in victims))
+    dataset, whose, own = assembly.dataset, assembly.attacked, assembly.auxiliary
     others = torch.cat([i for name, i in assembly.shares if name != "victims"])
-    twice = set(stored) & set(_in_bytes(dataset.x[i] for i in others))
+    twice = _found_in(dataset, others, whose)
     if own.dataset is not dataset:
-        theirs = set(_in_bytes(own.dataset.take(torch.cat([own.learn, own.stop]))[0]))
-        scaled = _in_bytes(dataset.take(victims)[0])
-        twice |= {raw for raw, x in zip(stored, scaled, strict=True) if x in theirs}
+        twice |= _found_in(own.dataset, torch.cat([own.learn, own.stop]), whose)
     return len(twice)
 
 
-def _in_bytes(samples: Iterable[Tensor]) -> Iterator[bytes]:
-    return (x.numpy().tobytes() for x in samples)
+def _found_in(dataset: Dataset, index: Tensor, whose: Victims) -> set[bytes]:
+    """The victims that stand among those samples; of one data set they are compared as stored."""
+    stored = [x.numpy().tobytes() for x in whose.dataset.x[whose.index]]
+    if dataset is whose.dataset:
+        return set(stored) & {dataset.x[i].numpy().tobytes() for i in index}
+    scaled = [x.numpy().tobytes() for x in whose.dataset.take(whose.index)[0]]
+    raw = dict(zip(scaled, stored, strict=True))
+    every = (x.numpy().tobytes() for part in index.split(1000) for x in dataset.take(part)[0])
+    return {raw[x] for x in every if x in raw}
 
 
 def with_reference(assembly: Assembly) -> list[Assembly]:

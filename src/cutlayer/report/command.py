@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import FIELDS, PARTS
+from ..config import FIELDS, OTHER_DATA, PARTS
 from ..errors import ConfigError
 from ..parts import GIVEN, Part, canonical, registry
 from ..record import Record
@@ -40,6 +40,8 @@ def _values(key: str, value: Any) -> list[str]:
         return [] if isinstance(default, Part) and spec == _spec(key, default) else [spec]
     if value is None or value == default:
         return []
+    if key in OTHER_DATA:
+        return [_spec("data", part_of(value))]
     if isinstance(value, Mapping):
         return [",".join(f"{k}={v}" for k, v in value.items())]
     if isinstance(value, list | tuple):

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..record import Estimate
 from .pictures import Samples, class_name, line, pixels
 from .reading import NONE, Setting, is_undefended, metric
+from .reading import classes as classes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,7 +134,7 @@ def _reconstructions(every: Sequence[Setting], samples: Samples, group: str) -> 
                 continue
             x, x_hat = held[f"{group}.x"], held[f"{group}.x_hat"]
             labels = [int(k) for k in held.get(f"{group}.label", ())]
-            classes = [class_name(r.data.get("classes", ()), k) for k in labels]
+            classes = [class_name(classes_of(r), k) for k in labels]
             if shown is None or not torch.equal(shown, x):
                 rows.append((f"{setting.name}: originals", x, x, classes))
                 shown = x

@@ -173,17 +173,24 @@ def _missing(every: Sequence[Setting], trained: Sequence[Record], samples: Sampl
     return shown or ["runs that had not begun when it was stopped"]
 
 
-def _shares(record: Record, most: int = 4) -> list[tuple[str, int, str]]:
-    """Name, count and index ranges of each share; only the first few ranges."""
-    found = []
-    for name, raw in dict(record.data.get("shares") or {}).items():
-        pairs = _pairs(raw)
-        count = raw.get("count") if isinstance(raw, Mapping) else None
-        shown = ", ".join(f"{a}–{b - 1}" if b - a > 1 else str(a) for a, b in pairs[:most])
-        more = f", … ({len(pairs)} ranges, all in the record)" if len(pairs) > most else ""
-        total = count if isinstance(count, int) else sum(b - a for a, b in pairs)
-        found.append((str(name), total, shown + more))
-    return found
+def _shares(records: Sequence[Record]) -> list[tuple[str, int, str]]:
+    """Name, count and index ranges of each share, those of the first run that has it."""
+    found: dict[str, tuple[str, int, str]] = {}
+    for r in records:
+        for name, raw in dict(r.data.get("shares") or {}).items():
+            of = f" of {raw['of']}" if isinstance(raw, Mapping) and "of" in raw else ""
+            found.setdefault(f"{name}{of}", _share(f"{name}{of}", raw))
+    return list(found.values())
+
+
+def _share(name: str, raw: Any, most: int = 4) -> tuple[str, int, str]:
+    """One share; only the first few ranges."""
+    pairs = _pairs(raw)
+    count = raw.get("count") if isinstance(raw, Mapping) else None
+    shown = ", ".join(f"{a}–{b - 1}" if b - a > 1 else str(a) for a, b in pairs[:most])
+    more = f", … ({len(pairs)} ranges, all in the record)" if len(pairs) > most else ""
+    total = count if isinstance(count, int) else sum(b - a for a, b in pairs)
+    return name, total, shown + more
 
 
 def _pairs(raw: Any) -> list[tuple[int, int]]:

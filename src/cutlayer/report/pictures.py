@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .reading import Setting
+from .reading import classes as classes_of
 
 GROUPS = {
     "typical": "Same victims for every run",
@@ -89,7 +90,7 @@ def _panel(setting: Setting, samples: Samples, group: str, side: int | None, sho
         if not len(x):
             continue
         labels = held[f"{group}.label"][:show]
-        classes = [class_name(r.data.get("classes", ()), int(k)) for k in labels]
+        classes = [class_name(classes_of(r), int(k)) for k in labels]
         own = [_picture(t, None, side, f"original, class {c}") for t, c in _each(x, classes)]
         if group == "typical" and heading is None:
             heading = x

@@ -118,8 +118,21 @@ def knows(record: Record) -> str:
     return f"attacker has {count} samples" + (f" of {source}" if source else "")
 
 
+def victims_from(record: Record) -> str:
+    """The data set that the victims come from, where it is not the network's."""
+    raw = record.data.get("victims_from")
+    return str(raw.get("name", "")) if isinstance(raw, Mapping) else ""
+
+
+def classes(record: Record) -> Sequence[Any]:
+    """What the victims' classes are called."""
+    raw = record.data.get("victims_from")
+    found = raw if isinstance(raw, Mapping) else record.data
+    return tuple(found.get("classes") or ())
+
+
 def configuration(record: Record) -> str:
-    """Equal for runs that differ in nothing but who attacks."""
+    """Equal for runs that differ in nothing but who attacks; other victims are another one."""
     kept = {k: v for k, v in experiment(record).items() if k not in _ATTACKER}
     return json.dumps(kept or record.id, sort_keys=True, default=str)
 
@@ -211,6 +224,7 @@ def _labels(runs: Sequence[Record], cuts: Mapping[str, str]) -> dict[str, str]:
         {r.id: attacker(r) for r in runs},
         {r.id: heard(r) for r in runs},
         {r.id: knows(r) for r in runs},
+        {r.id: f"victims of {v}" if (v := victims_from(r)) else "" for r in runs},
         {r.id: f"seed {experiment(r).get('seed', '?')}" for r in runs},
         {r.id: f"{experiment(r).get('owners', 1)} owners" for r in runs},
         {r.id: f"{experiment(r).get('epochs', '?')} epochs" for r in runs},

@@ -19,6 +19,7 @@ from .reading import (
     network,
     number,
     repeats,
+    victims_from,
     worst,
 )
 
@@ -93,7 +94,13 @@ def attacked(setting: Setting) -> str:
         numbers = f"{of} = {n:,}" if len(size) > 1 else f"{n:,}"
         text += f" One message is {numbers} numbers ({_bytes(4 * n)} as float32)."
     n = max((s.n for s in r.leakage.values()), default=0)
-    return text + (f" The messages of {n:,} victims were attacked." if n else "")
+    text += f" The messages of {n:,} victims were attacked." if n else ""
+    if kinds := sorted({v for r in setting.runs if (v := victims_from(r))}):
+        text += (
+            f" Runs so labelled have victims of another kind, from {_listed(kinds)}, whose classes "
+            "are none of the network's: no accuracy, and nothing read."
+        )
+    return text
 
 
 def threats(setting: Setting) -> list[dict[str, Any]]:
