@@ -15,10 +15,15 @@ LEARNING = {"epochs": 5}  # passes over the attacker's 10,000 samples; ``--full`
 
 
 class Maker:
-    """Tasks that attack one network."""
+    """Tasks that attack one network.
 
-    def __init__(self, data: Data, options: Options, network: Task) -> None:
-        self.data, self.options, self.network = data, options, network
+    Args:
+        network: What trains it.
+        fields: Of every experiment, where the network is not the one of the data set.
+    """
+
+    def __init__(self, data: Data, options: Options, network: Task, **fields: Any) -> None:
+        self.data, self.options, self.network, self.fields = data, options, network, fields
 
     def attack(
         self,
@@ -30,9 +35,10 @@ class Maker:
         cut: str | Sequence[str] | None = None,
         **fields: Any,
     ) -> Task:
-        """One attack; the classifier is part of what it depends on."""
+        """One attack; the network is part of what it depends on."""
         attack = lengthened(attack) if self.options.full else attack
         cuts = [cut or name] if cut is None or isinstance(cut, str) else cut
+        fields = self.fields | fields
         raw = attacked(self.data, self.options, cuts, threat, attack, **fields)
         return Task(
             f"{self.data}/{kind}/{name}",
@@ -66,3 +72,10 @@ def published_search(make: Maker, setting: Inversion) -> dict[str, Any]:
 def shadow(**args: Any) -> dict[str, Any]:
     """The query-free attack, as long as the others learn."""
     return {"kind": "shadow", "args": LEARNING | args}
+
+
+ALONG: Mapping[str, dict[str, Any]] = {  # the attacker of each of their threat models, in short
+    "white-box": {"kind": "maximum-likelihood"},
+    "black-box": {"kind": "inverse-network", "args": {"decoder": "auto", **LEARNING}},
+    "query-free": {"kind": "shadow", "args": LEARNING},
+}

@@ -11,17 +11,18 @@ from ...assembly import Assembly
 from ...experiment import carry_out
 from ...metrics import accuracy, psnr, ssim
 from ...record import Record, Store
-from ...trained import load_network, run_training
+from ...trained import Network, as_built, load_network, run_training
 from ..findings import Found
 from ..perform import Job, keep_strip, perform_task, plain
-from ..task import place_of
+from ..task import kind_of, place_of
 from .measure import published_ssim
 from .paper import PAPER
 
 
 def perform(key: str, context: Mapping[str, Any]) -> None:
     """Carry out the task of that key, see ``papers.perform.perform_task``."""
-    perform_task(PAPER, {"classifier": _classifier, "attack": _attack}, key, context)
+    runs = {"classifier": _classifier, "untrained": _untrained, "attack": _attack}
+    perform_task(PAPER, runs, key, context)
 
 
 def network_file(results: Path, data: str) -> Path:
@@ -29,16 +30,40 @@ def network_file(results: Path, data: str) -> Path:
     return results / data / "network.safetensors"
 
 
+def weights_file(results: Path, key: str) -> Path:
+    """Where the network of a task lies: that of a data set on top, others beside their findings."""
+    if kind_of(key) == "classifier":
+        return network_file(results, place_of(key))
+    return results / f"{key}.safetensors"
+
+
+def _keep(weights: Mapping[str, Tensor], job: Job) -> None:
+    path = weights_file(job.results, job.task.key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in weights.items()}, path)
+
+
 def _classifier(job: Job) -> Found:
     record = run_training(job.assembly, job.store)
     weights = whole(job.store, record)
-    path = network_file(job.results, place_of(job.task.key))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in weights.items()}, path)
+    _keep(weights, job)
     return {
         "record": plain(record),
         "seconds": record.seconds,
-        "accuracy_on_test": _on_test(job.assembly, job.store, record),
+        "accuracy_on_test": _on_test(
+            job.assembly, load_network(job.assembly, job.store, record.id)
+        ),
+        "parameters": sum(v.numel() for v in weights.values()),
+    }
+
+
+def _untrained(job: Job) -> Found:
+    """The network with its first weights."""
+    segments = job.assembly.segments()
+    weights = {k: v for segment in segments for k, v in segment.state_dict().items()}
+    _keep(weights, job)
+    return {
+        "accuracy_on_test": _on_test(job.assembly, as_built(job.assembly, segments)),
         "parameters": sum(v.numel() for v in weights.values()),
     }
 
@@ -51,9 +76,8 @@ def whole(store: Store, record: Record) -> dict[str, Tensor]:
     return found
 
 
-def _on_test(assembly: Assembly, store: Store, record: Record) -> dict[str, Any]:
+def _on_test(assembly: Assembly, network: Network) -> dict[str, Any]:
     """Accuracy on the whole test part: validation and victims together."""
-    network = load_network(assembly, store, record.id)
     right = []
     for index in (assembly.shares.validation, assembly.shares.victims):
         x, y = assembly.take(index)
@@ -63,7 +87,8 @@ def _on_test(assembly: Assembly, store: Store, record: Record) -> dict[str, Any]
 
 
 def _attack(job: Job) -> Found:
-    path = network_file(job.results, place_of(job.task.key))
+    (network,) = job.after
+    path = weights_file(job.results, network.key)
     assembly = job.assembly.variant(weights=str(path), epochs=0)
     outcome = carry_out(assembly, job.store)
     keep_strip(outcome, job.results, job.task.key)
