@@ -7,6 +7,9 @@ from typing import Any
 from ..paper import Options
 from ..task import Task
 from .curves import CUT_BEHIND_INPUT
+from .cuts import cut_tasks
+from .factors import factor_tasks
+from .maker import ALONG as ALONG
 from .maker import LEARNING, REVISION, Maker, classifier_key, published_search, shadow
 from .published import CUTS, DEFENCE_SETTINGS, FIGURE_12, NORMALISATION, SETTINGS, Data, Inversion
 from .settings import ELSEWHERE, FOLDERS, SHAPES, STAND_IN, classifier
@@ -44,6 +47,8 @@ def _of(data: Data, options: Options) -> Iterator[Task]:
             yield make.attack("layers", point.layer, "query-free", shadow())
         yield from _chains(make)
         yield from _defences(make)
+        yield from factor_tasks(options)
+    yield from cut_tasks(make)
 
 
 def _white_box(make: Maker, cut: str) -> Iterator[Task]:
@@ -106,11 +111,6 @@ def _query_free(make: Maker, cut: str) -> Iterator[Task]:
 CHAINS: Mapping[tuple[str, ...], tuple[tuple[int, ...], ...]] = {  # cuts: who attacks
     ("conv1", "ReLU2"): ((2, 3), (2,), (3,)),
     ("conv1", "ReLU2", "fc1act"): ((2, 3, 4), (2, 3), (2, 4), (2,), (3, 4), (3,), (4,)),
-}
-ALONG: Mapping[str, dict[str, Any]] = {  # by threat model
-    "white-box": {"kind": "maximum-likelihood"},
-    "black-box": {"kind": "inverse-network", "args": {"decoder": "auto", **LEARNING}},
-    "query-free": {"kind": "shadow", "args": LEARNING},
 }
 
 
