@@ -77,6 +77,8 @@ def test_every_fault_is_reported_at_once() -> None:
         ({"auxiliary": "mnits"}, "data 'mnits': unknown, did you mean 'mnist'"),
         ({"auxiliary": "digits:side=3"}, "digits.side: unknown"),
         ({"auxiliary_samples": -1}, "auxiliary_samples: at least 0 wanted, got -1"),
+        ({"halve_every": -1}, "halve_every: at least 0 wanted, got -1"),
+        ({"halve_every": "often"}, "halve_every: a whole number wanted, got 'often'"),
     ],
 )
 def test_what_is_refused_and_how(raw: dict[str, object], message: str) -> None:

@@ -104,6 +104,17 @@ def test_drowning_noise_stops_the_leak_and_says_at_what_cost(
     assert drowned.defence["noise_to_message"] > 10
 
 
+def test_a_halved_rate_is_another_network() -> None:
+    a = assembly()
+    assert "halve_every" not in a.network_identity()
+    assert assembly(halve_every=5).network_run != a.network_run
+    given = {"weights": __file__, "epochs": 0}  # nothing is trained: nothing is halved
+    assert assembly(**given, halve_every=5).network_run == assembly(**given).network_run
+    owners, far = assembly(halve_every=5).parties(assembly().segments())
+    for party in (*owners, far):
+        assert party.optimiser.param_groups[0]["halve_every"] == 5  # type: ignore[attr-defined, union-attr]
+
+
 def test_what_was_trained_once_is_never_trained_again(store: Store, undefended: Record) -> None:
     started = time.process_time()
     assert run_attack(assembly(), store) == undefended

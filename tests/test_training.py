@@ -41,16 +41,21 @@ def party(
     defences: tuple[Defence, ...] = (),
     name: str = "adam",
     precision: Precision = "float32",
+    halve_every: int = 0,
 ) -> Owner:
     side = Defended(near(), Chain(*copy.deepcopy(defences)), precision=precision)
-    return Owner(number, side, optimiser(name, side, 1e-2), data(n, number), root=5)
+    made = optimiser(name, side, 1e-2, halve_every=halve_every)
+    return Owner(number, side, made, data(n, number), root=5)
 
 
 def server(
-    name: str = "adam", segment: nn.Module | None = None, precision: Precision = "float32"
+    name: str = "adam",
+    segment: nn.Module | None = None,
+    precision: Precision = "float32",
+    halve_every: int = 0,
 ) -> Server:
     segment = segment or far()
-    made = optimiser(name, segment, 1e-2)
+    made = optimiser(name, segment, 1e-2, halve_every=halve_every)
     return Server(segment, made, root=5, shape=SHAPE, precision=precision)
 
 
@@ -113,9 +118,10 @@ def run(
     schedule: str,
     stop_after: int | None = None,
     every: int = 4,
+    halve_every: int = 0,
 ) -> dict[str, Tensor]:
-    everyone = [party(i, 33 + 8 * i, NOISY) for i in range(owners)]
-    side = server()
+    everyone = [party(i, 33 + 8 * i, NOISY, halve_every=halve_every) for i in range(owners)]
+    side = server(halve_every=halve_every)
     plan = Plan(session="s", epochs=3, batch_size=8, root=5, schedule=schedule)  # type: ignore[arg-type]
     keep = Checkpoints(folder, every=every, identity="i") if folder else None
 
@@ -131,6 +137,51 @@ def run(
     return state(holder, side) | {
         "losses": torch.tensor([h["loss"] for h in progress.history], dtype=torch.float64)
     }
+
+
+@pytest.mark.parametrize("schedule", ["hand-over", "average"])
+@pytest.mark.parametrize("killed_after", [4, 5, 6, 9])  # steps; an epoch has five
+def test_a_training_that_is_resumed_goes_on_at_the_rate_of_its_epoch(
+    tmp_path: Path, schedule: str, killed_after: int
+) -> None:
+    undisturbed = run(None, owners=1, schedule=schedule, halve_every=1)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path, owners=1, schedule=schedule, stop_after=killed_after, halve_every=1)
+    assert_bit_equal(run(tmp_path, owners=1, schedule=schedule, halve_every=1), undisturbed)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_the_rate_is_halved_as_a_scheduler_halves_it(name: str) -> None:
+    """Reference: the plain loop over the uncut network, with torch's own scheduler."""
+    owner, side = party(name=name, halve_every=2), server(name, halve_every=2)
+    owner.defended.segment[3].p = side.module[1].momentum = 0.0  # type: ignore[union-attr]
+    whole = nn.Sequential(copy.deepcopy(owner.defended.segment), copy.deepcopy(side.module))
+    opt = optimiser(name, whole, 1e-2)
+    assert opt is not None
+    schedule = torch.optim.lr_scheduler.StepLR(opt, 2, gamma=0.5)
+    for epoch in range(5):
+        for step, index in enumerate(batches(40, 8, torch.Generator().manual_seed(epoch))):
+            owner.step(index, side, at=At("s", 0, epoch, step))
+            opt.zero_grad()
+            x, y = owner.data
+            nn.functional.cross_entropy(whole(x[index]), y[index]).backward()
+            opt.step()
+        schedule.step()
+    assert_bit_equal(dict(whole[0].state_dict()), dict(owner.defended.segment.state_dict()))
+    assert_bit_equal(dict(whole[1].state_dict()), dict(side.module.state_dict()))
+    assert opt.param_groups[0]["lr"] == 2.5e-3
+
+
+def test_every_station_of_a_chain_halves_its_rate() -> None:
+    tail, owner = far(), party(halve_every=3)
+    first, last = (optimiser("adam", s, 1e-2, halve_every=3) for s in (tail[:2], tail[2:]))
+    end = Server(tail[2:], last, root=5, shape=(8,))
+    relay = Relay("relay1", tail[:2], first, end, root=5, shape=SHAPE)
+    for epoch, rate in ((0, 1e-2), (2, 1e-2), (3, 5e-3), (8, 2.5e-3)):
+        owner.step(torch.arange(8), relay, at=At("s", 0, epoch, 0))
+        for p in (owner, relay, end):
+            assert p.optimiser is not None
+            assert [g["lr"] for g in p.optimiser.param_groups] == [rate]
 
 
 @pytest.mark.parametrize("schedule", ["hand-over", "average"])
@@ -329,6 +380,7 @@ def test_the_wire_carries_what_the_defence_let_through() -> None:
         (lambda s: s.predict(torch.full((2, 6), torch.nan)), "finite values wanted.*learning rate"),
         (lambda s: optimiser("adma", s.module, 1e-3), "unknown, did you mean 'adam'"),
         (lambda s: optimiser("sgd", s.module, 0.0), "learning rate must be > 0: got 0"),
+        (lambda s: optimiser("sgd", s.module, 1.0, halve_every=-1), "halve_every must be >= 0"),
     ],
 )
 def test_what_is_refused_and_how(break_it: Callable[[Server], object], message: str) -> None:
@@ -547,7 +599,7 @@ def test_moments_of_weights_stored_channels_last_come_back_from_disk(
 
     def step(of: Party) -> None:
         nn.functional.cross_entropy(of.module(x), y).backward()
-        of.update()
+        of.update(AT)
 
     undisturbed, resumed = learner(), learner()
     for _ in range(3):

@@ -280,7 +280,7 @@ class Assembly:
         e, shapes = self.experiment, self.message_shapes(segments)
 
         def own(module: nn.Module) -> torch.optim.Optimizer | None:
-            return optimiser(e.optimiser, module, e.learning_rate)
+            return optimiser(e.optimiser, module, e.learning_rate, halve_every=e.halve_every)
 
         last, common = segments[-1], dict[str, Any](root=e.seed, precision=e.precision)
         far: FarSide = Server(last, own(last), shape=shapes[-1], **common)
@@ -337,6 +337,7 @@ class Assembly:
             "epochs": e.passes,
             **{name: getattr(e, name) if e.passes else None for name in learns},
             **({"augment": e.augment} if e.passes and e.augment != "none" else {}),
+            **({"halve_every": e.halve_every} if e.passes and e.halve_every else {}),
             "seed": e.seed,
             "machine": machine(torch.get_num_threads(), self.device),
         }

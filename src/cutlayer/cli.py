@@ -18,7 +18,7 @@ from .papers import PAPERS
 DATA_FIELDS = ("data", "data_root", "shares", "owners", "seed")
 NETWORK_FIELDS = (
     *("model", "cut", "weights", "defence", "epochs", "batch_size", "optimiser"),
-    *("learning_rate", "schedule", "order", "augment", "keep", "precision"),
+    *("learning_rate", "halve_every", "schedule", "order", "augment", "keep", "precision"),
 )
 ATTACK_FIELDS = (
     *("threat", "adversaries", "attack", "auxiliary", "auxiliary_share", "auxiliary_samples"),

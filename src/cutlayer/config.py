@@ -73,6 +73,12 @@ class Experiment:
         | {"choices": ("adam", "sgd", "amsgrad")},
     )
     learning_rate: float = field(default=1e-3, metadata=_help("of both optimisers", above=0))
+    halve_every: int = field(
+        default=0,
+        metadata=_help(
+            "epochs after which the learning rate of both optimisers is halved; 0: never", least=0
+        ),
+    )
     order: Literal["shuffled", "stored"] = field(
         default="shuffled",
         metadata=_help("of the samples in an epoch", choices=("shuffled", "stored")),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,26 +20,47 @@ from .wire import At, FarSide, StepResult
 OPTIMISERS: tuple[str, ...] = ("adam", "sgd", "amsgrad")
 
 
-def optimiser(name: str, module: nn.Module, learning_rate: float) -> Optimizer | None:
+def optimiser(
+    name: str, module: nn.Module, learning_rate: float, *, halve_every: int = 0
+) -> Optimizer | None:
     """A party's own optimiser; ``None`` for a party that has nothing to learn.
 
     "amsgrad" is what the code of He et al. (2019) trains with: Adam with AMSGrad and eps 1e-3.
 
+    Args:
+        halve_every: Epochs after which ``Party.update`` halves the learning rate; 0: never.
+
     Raises:
-        ValueError: no such optimiser, or a learning rate that is not positive.
+        ValueError: no such optimiser, a learning rate that is not positive, a negative count.
     """
     if name not in OPTIMISERS:
         raise ValueError(f"optimiser {name!r}: unknown{did_you_mean(name, OPTIMISERS)}")
     if not 0 < learning_rate < float("inf"):
         raise ValueError(f"learning rate must be > 0: got {learning_rate}")
+    if halve_every < 0:
+        raise ValueError(f"halve_every must be >= 0 epochs, 0 for never: got {halve_every}")
     parameters = [p for p in module.parameters() if p.requires_grad]
     if not parameters:
         return None
+    group: dict[str, Any] = {"params": parameters}
+    if halve_every:
+        group |= {"first_rate": learning_rate, "halve_every": halve_every}
     if name == "sgd":
-        return SGD(parameters, learning_rate)
+        return SGD([group], learning_rate)
     if name == "amsgrad":
-        return Adam(parameters, learning_rate, eps=1e-3, amsgrad=True, fused=True)
-    return Adam(parameters, learning_rate, fused=True)
+        return Adam([group], learning_rate, eps=1e-3, amsgrad=True, fused=True)
+    return Adam([group], learning_rate, fused=True)
+
+
+def set_rate(optimiser: Optimizer, epoch: int) -> None:
+    """The learning rate of that epoch.
+
+    It follows from the epoch alone: a training that is resumed, and a party across a network,
+    need nothing more to have the same.
+    """
+    for group in optimiser.param_groups:
+        if every := group.get("halve_every"):
+            group["lr"] = group["first_rate"] * 0.5 ** (epoch // every)
 
 
 def party_state(module: nn.Module, optimiser: Optimizer | None) -> dict[str, Tensor]:
@@ -108,9 +130,10 @@ class Party:
     def __init__(self, name: str, module: nn.Module, optimiser: Optimizer | None, root: int):
         self.name, self.module, self.optimiser, self.root = name, module, optimiser, root
 
-    def update(self) -> None:
+    def update(self, at: At) -> None:
         """One optimiser step on the gradients that are there, which are then dropped."""
         if self.optimiser is not None:
+            set_rate(self.optimiser, at.epoch)
             self.optimiser.step()
             self.optimiser.zero_grad(set_to_none=True)
 
@@ -175,7 +198,7 @@ class Station(Party):
         if not len(received):  # an empty Poisson sample: nothing to learn from
             return self._reply(at, z.new_zeros(()), torch.zeros_like(received))
         loss = self._learn(self._run(received, at), y, at)
-        self.update()
+        self.update(at)
         return self._reply(at, loss, received.grad)
 
     def _run(self, received: Tensor, at: At) -> Tensor:
@@ -204,7 +227,7 @@ class Station(Party):
             raise ValueError(f"backward for {at} wanted after its forward: got none before it")
         _, received, out, _ = waiting
         torch.autograd.backward(out, self._beyond(dh, at))
-        self.update()
+        self.update(at)
         return self._reply(at, dh.new_zeros(()), received.grad).gradient
 
     def restore(self, at: At, folder: Path) -> None:
@@ -353,7 +376,7 @@ class Owner(Party):
             roots, gradients = [*roots, penalty], [*gradients, torch.ones_like(penalty)]
         if self.optimiser is not None and len(x):
             torch.autograd.backward(roots, gradients)
-            self.update()
+            self.update(at)
         return float(result.loss)
 
     def _samples(self, index: Tensor, at: At) -> tuple[Tensor, Tensor]:
