@@ -77,6 +77,11 @@ def test_every_fault_is_reported_at_once() -> None:
         ({"auxiliary": "mnits"}, "data 'mnits': unknown, did you mean 'mnist'"),
         ({"auxiliary": "digits:side=3"}, "digits.side: unknown"),
         ({"auxiliary_samples": -1}, "auxiliary_samples: at least 0 wanted, got -1"),
+        ({"model": "lenet:mean=[0.5"}, r"a '\[' without its '\]' in 'lenet:mean=\[0.5'"),
+        ({"model": "lenet:mean=0.5]"}, r"a '\]' without its '\['"),
+        ({"model": "lenet:mean=]0.5["}, r"a '\]' without its '\['"),
+        ({"model": "lenet:mean=[1,x]"}, r"a number, or several in brackets, wanted, got '\[1,x\]'"),
+        ({"model": "lenet:mean=[0.5],0.4"}, "argument=value wanted after ':': got '0.4'"),
         ({"halve_every": -1}, "halve_every: at least 0 wanted, got -1"),
         ({"halve_every": "often"}, "halve_every: a whole number wanted, got 'often'"),
     ],
@@ -93,6 +98,16 @@ def test_one_spelling_for_one_meaning() -> None:
     assert defences_in_words(e) == ("laplace:scale=0.5,active=serve", "nopeek:weight=1")
     assert name_of(e) == "laplace:scale=0.5,active=serve + nopeek:weight=1"
     assert name_of(parse({})) == "undefended"
+
+
+def test_brackets_keep_several_numbers_together() -> None:
+    typed = parse({"model": "cifar10cnn:mean=[0.5,0.25,0.125],deviation=[0.5,0.5,1]"}).model
+    given = {"kind": "cifar10cnn", "mean": [0.5, 0.25, 0.125], "deviation": (0.5, 0.5, 1.0)}
+    assert typed == parse({"model": given}).model
+    assert typed.args == {"mean": (0.5, 0.25, 0.125), "deviation": (0.5, 0.5, 1.0)}
+    assert str(typed) == "cifar10cnn:mean=[0.5,0.25,0.125],deviation=[0.5,0.5,1]"
+    assert parse({"model": str(typed)}).model == typed
+    assert Part.parse("a:b=[[1,2],[3]],c=d").args == {"b": "[[1,2],[3]]", "c": "d"}
 
 
 def test_the_attackers_data_is_named_as_the_data_is() -> None:

@@ -97,6 +97,9 @@ def test_command_line_parses_back_to_the_same_experiment() -> None:
         "attack": "inverse-network:epochs=7",
         "threat": "white-box",
         "seed": 3,
+        "model": "lenet:mean=[0.25],deviation=[0.123456789]",
+        "auxiliary": "noise:samples=900",
+        "victims_from": "arrays:path=other file.npz",
     }
     record = replace(attack_record(DIGITS), config={"experiment": plain_experiment(**changes)})
     line = report.command_line(record)

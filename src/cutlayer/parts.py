@@ -25,6 +25,8 @@ class Part:
 
     >>> Part.parse("laplace:scale=0.5,active=serve")
     Part(kind='laplace', args={'scale': '0.5', 'active': 'serve'})
+    >>> Part.parse("lenet:mean=[0.5],deviation=[0.4,0.5]").args
+    {'mean': '[0.5]', 'deviation': '[0.4,0.5]'}
     >>> Part.parse("my.package:Net:width=64").kind
     'my.package:Net'
     """
@@ -36,8 +38,10 @@ class Part:
     def parse(cls, spec: "str | Mapping[str, Any] | Part") -> "Part":
         """From ``kind:name=value,name=value`` or a mapping with the key ``kind``.
 
+        Commas in brackets belong to the value.
+
         Raises:
-            ConfigError: it is neither.
+            ConfigError: it is neither, or a bracket stands alone.
         """
         if isinstance(spec, Part):
             return spec
@@ -55,7 +59,7 @@ class Part:
         if rest and "=" not in rest[0]:
             kind, rest = f"{kind}:{rest[0]}", rest[1:]
         text = ":".join(rest)
-        pairs = [pair.partition("=") for pair in text.split(",")] if text else []
+        pairs = [pair.partition("=") for pair in _arguments(text, spec)] if text else []
         if bad := [k for k, equals, _ in pairs if not equals]:
             raise ConfigError(
                 f"{kind}: argument=value wanted after ':': got {bad[0]!r} in {spec!r}"
@@ -67,7 +71,26 @@ class Part:
         return f"{self.kind}:{args}" if args else self.kind
 
 
+def _arguments(text: str, spec: str) -> list[str]:
+    """The text between the commas that stand in no brackets."""
+    found, depth = [""], 0
+    for sign in text:
+        depth += (sign == "[") - (sign == "]")
+        if depth < 0:
+            break
+        if sign == "," and not depth:
+            found.append("")
+        else:
+            found[-1] += sign
+    if depth:
+        lone = "a '[' without its ']'" if depth > 0 else "a ']' without its '['"
+        raise ConfigError(f"values as argument=[1,2] wanted: {lone} in {spec!r}")
+    return found
+
+
 def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_plain, value))}]"
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
@@ -171,7 +194,11 @@ def wanted(hint: Any) -> str:
 
     >>> wanted(int | None), wanted(Literal["a", "b"])
     ('a whole number', 'one of a, b')
+    >>> wanted(float | tuple[float, ...])
+    'a number, or several in brackets,'
     """
+    if any(get_origin(kind) in (list, tuple) for kind in get_args(hint)):
+        return f"{wanted(get_args(hint)[0])}, or several in brackets,"
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, get_args(hint)))}"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

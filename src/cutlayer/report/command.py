@@ -78,4 +78,6 @@ def _spec(key: str, part: Part) -> str:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_plain, value))}]"
     return repr(value) if isinstance(value, float) else str(value)  # every digit, to run again
