@@ -1,0 +1,29 @@
+"""What an operator does to a confidence vector before it is released. One file per idea."""
+
+from .adversarial import AdversarialNoise
+from .base import OutputDefence, Private
+from .coarse import LabelOnly, Rounding, Temperature, TopK
+from .feasible import MARGIN, is_label_kept, project
+from .generator import PoisoningGenerator
+from .noise import OutputNoise, SameClassSwap
+from .poisoning import LabelFlippingPoisoning, LabelPreservingPoisoning
+from .purification import Purification
+
+__all__ = [
+    "MARGIN",
+    "AdversarialNoise",
+    "LabelFlippingPoisoning",
+    "LabelOnly",
+    "LabelPreservingPoisoning",
+    "OutputDefence",
+    "OutputNoise",
+    "PoisoningGenerator",
+    "Private",
+    "Purification",
+    "Rounding",
+    "SameClassSwap",
+    "Temperature",
+    "TopK",
+    "is_label_kept",
+    "project",
+]

@@ -1,0 +1,63 @@
+"""What every defence of a released confidence vector has in common."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from ..base import Defence
+
+
+@dataclass(frozen=True)
+class Private:
+    """What the operator of a prediction API has to prepare a defence with.
+
+    x: ``(N, ...)`` its own samples in [0, 1], as from the classifier's training. y: ``(N,)``.
+    p: ``(N, K)`` what the classifier says of them. classes: K.
+    """
+
+    x: Tensor
+    y: Tensor
+    p: Tensor
+
+    @property
+    def classes(self) -> int:
+        """How many entries a vector has."""
+        return int(self.p.shape[1])
+
+
+class OutputDefence(Defence):
+    """Changes confidence vectors before they are released: ``(N, K)`` to ``(N, K)``.
+
+    Acts on the serving path alone; the classifier is neither trained nor looked into. Every row is
+    answered by itself.
+
+    Attributes:
+        keeps_label: No answer has another label than the classifier's.
+        budget: Largest L1 distance from the classifier's vector; 2 is no limit.
+    """
+
+    site = "output"
+    active = "serve"
+    keeps_label: ClassVar[bool] = True
+    budget: float = 2.0
+
+    def fit(self, private: Private) -> Self:
+        """Prepare with the operator's own data; nothing by default. Draws from torch's stream."""
+        return self
+
+    @abstractmethod
+    def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor: ...
+
+
+def within(name: str, value: float, low: float, high: float) -> None:
+    """Refuse a number outside [low, high], NaN included."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be between {low:g} and {high:g}: got {value}")
+
+
+def one_hot(labels: Tensor, like: Tensor) -> Tensor:
+    """``(N,)`` labels as vectors of the shape and dtype of ``like``."""
+    return torch.zeros_like(like).scatter(1, labels[:, None], 1.0)

@@ -1,0 +1,119 @@
+"""Poison at the price of one forward pass."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss, softplus
+
+from ...inversion_models import LogConfidences
+from .base import OutputDefence, Private, within
+from .feasible import project
+from .keyed import new_key, normals
+from .poisoning import LabelPreservingPoisoning
+from .surrogates import DefensiveLoss
+
+
+class PoisoningGenerator(OutputDefence):
+    """Label-preserving perturbations out of a network that has learned from LPA's.
+
+    After Zhou et al. (2024): a conditional variational autoencoder is trained on the perturbations
+    that ``LabelPreservingPoisoning`` finds for the operator's own samples, given the vector. A
+    query then costs one pass of its decoder and the fitting to the limits, and needs no input: what
+    is released hangs on the vector and a secret key alone, so that a repeated question gets the
+    same answer, and no answer says more of the input than the vector did.
+
+    Args:
+        budget: Largest L1 distance, in (0, 2].
+        steps, loss: Of the poisoning that it learns from.
+        samples: Private samples to learn from, at most; half for the surrogates.
+        latent: Size of what is drawn from the key.
+        epochs: Of the autoencoder.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Reference: S. Zhou et al., arXiv:2412.07575; the layers are this implementation's.
+    """
+
+    key: Tensor
+
+    def __init__(
+        self,
+        budget: float = 0.02,
+        *,
+        steps: int = 20,
+        loss: DefensiveLoss = "swap",
+        samples: int = 4000,
+        latent: int = 8,
+        epochs: int = 30,
+    ) -> None:
+        super().__init__()
+        within("PoisoningGenerator budget", budget, 1e-5, 2)
+        for name, value in (("samples", samples), ("latent", latent), ("epochs", epochs)):
+            if value < 1:
+                raise ValueError(f"PoisoningGenerator {name} must be at least 1: got {value}")
+        self.budget = budget
+        self.steps = steps
+        self.loss: DefensiveLoss = loss
+        self.samples = samples
+        self.latent = latent
+        self.epochs = epochs
+        self.network: _ConditionalAutoencoder | None = None
+        self.register_buffer("key", torch.zeros(4, dtype=torch.int64))
+
+    def fit(self, private: Private) -> "PoisoningGenerator":
+        half = max(1, min(self.samples, len(private.p)) // 2)
+        poisoning = LabelPreservingPoisoning(
+            self.budget, steps=self.steps, loss=self.loss, samples=half
+        ).fit(private)
+        p, x = private.p[: 2 * half], private.x[: 2 * half]
+        parts = zip(p.split(256), x.split(256), strict=True)
+        delta = torch.cat([poisoning(q, x=y) - q for q, y in parts]) / self.budget
+        self.network = _ConditionalAutoencoder(private.classes, self.latent).to(p)
+        _train(self.network, p, delta, self.epochs)
+        self.key = new_key().to(p.device)
+        return self
+
+    @torch.no_grad()
+    def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor:
+        if self.network is None:
+            raise RuntimeError("PoisoningGenerator needs to be fitted first")
+        drawn = normals(t, self.key, self.latent).to(t.dtype)
+        return project(t, t + self.budget * self.network.decoded(t, drawn), self.budget)
+
+
+class _ConditionalAutoencoder(nn.Module):
+    """From a vector and a perturbation to a few numbers, and back given the vector."""
+
+    def __init__(self, classes: int, latent: int, *, width: int = 64) -> None:
+        super().__init__()
+        self.features = LogConfidences()
+        self.encoder = nn.Sequential(
+            nn.Linear(2 * classes, width), nn.SiLU(), nn.Linear(width, 2 * latent)
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(classes + latent, width), nn.SiLU(), nn.Linear(width, classes)
+        )
+
+    def encoded(self, p: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, ``(N, latent)`` each."""
+        mean, raw = self.encoder(torch.cat([self.features(p), delta], 1)).chunk(2, 1)
+        return mean, softplus(raw) + 1e-4
+
+    def decoded(self, p: Tensor, latent: Tensor) -> Tensor:
+        """A perturbation ``(N, K)`` in units of the budget."""
+        made: Tensor = self.decoder(torch.cat([self.features(p), latent], 1))
+        return made
+
+
+def _train(network: _ConditionalAutoencoder, p: Tensor, delta: Tensor, epochs: int) -> None:
+    """The usual bound: squared error, and the divergence from a normal law."""
+    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(epochs):
+        for index in torch.randperm(len(p), device=p.device).split(64):
+            mean, deviation = network.encoded(p[index], delta[index])
+            made = network.decoded(p[index], mean + deviation * torch.randn_like(mean))
+            divergence = (mean.square() + deviation.square() - 1) / 2 - deviation.log()
+            optimiser.zero_grad(set_to_none=True)
+            (10 * mse_loss(made, delta[index]) + 0.05 * divergence.sum(1).mean()).backward()
+            optimiser.step()
+    network.requires_grad_(False)

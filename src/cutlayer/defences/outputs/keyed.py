@@ -1,0 +1,53 @@
+"""Random numbers that belong to an answer: the same question is given the same ones again.
+
+Whoever asks a defended API a thousand times for one input averages fresh noise away. So a defence
+draws from a secret key and the confidence vector itself. It looks at the vector's logarithms, and
+these are rounded, so that questions that are nearly the same mostly share their numbers, and
+confident answers, alike but for their tails, do not. Each row has its own: who else asks does not
+matter.
+"""
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def new_key() -> Tensor:
+    """A secret key from the random stream in force: ``(4,)`` of int64."""
+    return torch.randint(-(2**63), 2**63 - 1, (4,), dtype=torch.int64)
+
+
+def uniforms(p: Tensor, key: Tensor, count: int, *, grain: float = 0.1) -> Tensor:
+    """Numbers in (0, 1) that depend on the key and on the row, ``(N, count)`` in float64.
+
+    Args:
+        p: ``(N, K)`` confidence vectors.
+        key: From ``new_key``.
+        grain: To which the decimal logarithms are rounded; below 1e-12 all are one.
+    """
+    tails = p.detach().cpu().double().clamp_min(1e-12).log10().numpy()
+    rounded = np.rint(tails / grain).astype("<i4")
+    secret = key.cpu().numpy().astype("<i8").tobytes()
+    digests = (hashlib.blake2b(row.tobytes(), digest_size=8, key=secret) for row in rounded)
+    seeds = np.frombuffer(b"".join(d.digest() for d in digests), dtype="<u8")
+    with np.errstate(over="ignore"):
+        mixed = _mixed(seeds[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
+    return torch.from_numpy(((mixed >> np.uint64(11)) + 0.5) / 2.0**53).to(p.device)
+
+
+def normals(p: Tensor, key: Tensor, count: int, *, grain: float = 0.1) -> Tensor:
+    """As ``uniforms``, of the standard normal law."""
+    drawn: Tensor = torch.special.ndtri(uniforms(p, key, count, grain=grain))
+    return drawn
+
+
+def _mixed(z: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every bit of it hangs on all of z."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = z ^ (z >> np.uint64(31))
+    return mixed

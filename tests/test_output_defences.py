@@ -1,0 +1,215 @@
+"""Defences of confidence vectors keep their promises on any vector."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cutlayer.defences.outputs import (
+    AdversarialNoise,
+    LabelFlippingPoisoning,
+    LabelOnly,
+    LabelPreservingPoisoning,
+    OutputDefence,
+    OutputNoise,
+    PoisoningGenerator,
+    Private,
+    Purification,
+    Rounding,
+    SameClassSwap,
+    Temperature,
+    TopK,
+    is_label_kept,
+    project,
+)
+from cutlayer.defences.outputs.poisoning import flip
+
+torch.set_num_threads(1)
+SIDE = 4
+PRESERVING: tuple[Callable[[], OutputDefence], ...] = (
+    lambda: Rounding(3),
+    lambda: TopK(2),
+    Temperature,
+    LabelOnly,
+    OutputNoise,
+    lambda: OutputNoise(0.3, law="laplace", repeatable=False),
+    SameClassSwap,
+    lambda: LabelPreservingPoisoning(0.05, steps=3, surrogate_epochs=(1,)),
+    lambda: AdversarialNoise(0.05, steps=3, surrogate_epochs=(1,)),
+    lambda: Purification(epochs=2),
+    lambda: PoisoningGenerator(0.05, steps=2, epochs=1, samples=64),
+)
+
+
+def vectors(n: int, classes: int, *, seed: int = 0, sharpness: float = 4.0) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.softmax(sharpness * torch.randn(n, classes, generator=rng), 1)
+
+
+def awkward(classes: int) -> Tensor:
+    """One-hot, nearly one-hot, uniform, and tied vectors."""
+    eye = torch.eye(classes)
+    uniform = torch.full((1, classes), 1 / classes)
+    tied = torch.zeros(2, classes)
+    tied[0, :2] = 0.5
+    tied[1, -2:] = 0.5
+    near = 0.999999 * eye[:2] + 1e-6 / classes
+    return torch.cat([eye[:5], uniform, tied, near])
+
+
+def private(classes: int, n: int = 96) -> Private:
+    rng = torch.Generator().manual_seed(1)
+    p = vectors(n, classes)
+    return Private(torch.rand(n, 1, SIDE, SIDE, generator=rng), p.argmax(1), p)
+
+
+def inputs(n: int) -> Tensor:
+    return torch.rand(n, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("classes", [2, 10, 530])
+@pytest.mark.parametrize("make", PRESERVING)
+def test_labels_sums_and_budgets_are_kept(make: Callable[[], OutputDefence], classes: int) -> None:
+    torch.manual_seed(0)
+    defence = make().fit(private(classes))
+    n = 5000 if classes == 10 else 500
+    p = torch.cat([vectors(n, classes), vectors(n, classes, sharpness=0.1), awkward(classes)])
+    q = defence(p, x=inputs(len(p)))
+    assert q.shape == p.shape
+    assert q.dtype == p.dtype
+    assert is_label_kept(p, q).all()
+    assert (q >= 0).all()
+    assert float((q.double().sum(1) - 1).abs().max()) < 1e-6
+    assert float((q.double() - p.double()).abs().sum(1).max()) <= defence.budget
+
+
+@given(
+    classes=st.integers(2, 12),
+    seed=st.integers(0, 10**6),
+    sharpness=st.floats(0.01, 60),
+    budget=st.floats(0, 2),
+    size=st.floats(1e-6, 1e3),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_proposal_is_brought_inside(
+    classes: int, seed: int, sharpness: float, budget: float, size: float
+) -> None:
+    p = vectors(50, classes, seed=seed, sharpness=sharpness)
+    proposed = p + size * torch.randn(p.shape, generator=torch.Generator().manual_seed(seed))
+    q = project(p, proposed, budget)
+    assert is_label_kept(p, q).all()
+    assert (q >= 0).all()
+    assert float((q.double().sum(1) - p.double().sum(1)).abs().max()) < 2e-7
+    assert float((q.double() - p.double()).abs().sum(1).max()) <= budget
+
+
+def test_a_feasible_proposal_is_taken_as_it_is() -> None:
+    p = torch.tensor([[0.7, 0.2, 0.1]])
+    goal = torch.tensor([[0.69, 0.22, 0.09]])
+    torch.testing.assert_close(project(p, goal, 0.1), goal)
+
+
+def test_a_vector_that_cannot_move_is_returned_unchanged() -> None:
+    stuck = torch.cat([awkward(10)[5:8], torch.tensor([[0.3003, 0.2999] + [0.05] * 8])[:, :10]])
+    assert torch.equal(project(stuck, torch.rand(len(stuck), 10), 0.5), stuck)
+    tied = torch.tensor([[0.5, 0.5, 0.0]])
+    away = torch.tensor([[0.5, 0.1, 0.0]])
+    assert torch.equal(project(tied, away, 0.5), tied)
+    p = vectors(4, 10)
+    assert torch.equal(project(p, torch.full_like(p, torch.nan), 0.5), p)
+    assert torch.equal(project(p, torch.rand(4, 10), 0.0), p)
+
+
+@pytest.mark.parametrize("make", [m for m in PRESERVING if not getattr(m(), "stochastic", False)])
+def test_an_answer_hangs_on_its_own_query_alone(make: Callable[[], OutputDefence]) -> None:
+    torch.manual_seed(0)
+    defence = make().fit(private(10))
+    p, x = vectors(40, 10), inputs(40)
+    whole = defence(p, x=x)
+    order = torch.randperm(40)
+    parts = [defence(p[i], x=x[i]) for i in order.split(7)]
+    torch.testing.assert_close(torch.cat(parts), whole[order], atol=1e-6, rtol=0)
+    assert torch.equal(defence(p, x=x), whole)  # asked again, it says the same
+
+
+def test_fresh_noise_differs_and_keyed_noise_does_not() -> None:
+    p = vectors(10, 10)
+    kept, fresh = OutputNoise().fit(private(10)), OutputNoise(repeatable=False).fit(private(10))
+    assert torch.equal(kept(p), kept(p))
+    assert not torch.equal(fresh(p), fresh(p))
+    assert not torch.equal(kept(p), OutputNoise().fit(private(10))(p)), "another key"
+
+
+def test_rounding_leaves_whole_units_that_add_to_one() -> None:
+    units = Rounding(2)(vectors(200, 10)).double() * 100
+    torch.testing.assert_close(units, units.round(), atol=1e-4, rtol=0)
+    assert (units.round().sum(1) == 100).all()
+
+
+def test_poison_turns_gradients_the_way_the_defender_wants() -> None:
+    torch.manual_seed(0)
+    own = private(10, 400)
+    defence = LabelPreservingPoisoning(0.2, surrogate_epochs=(3,)).fit(own)
+    before = defence.misalignment(own.p[:50], own.x[:50])
+    after = defence.misalignment(defence(own.p[:50], x=own.x[:50]), own.x[:50])
+    assert ((after < before) | (before - after).abs().lt(1e-6)).float().mean() > 0.9
+    assert after.mean() < before.mean()
+
+
+def test_a_sample_gradient_is_what_autograd_says() -> None:
+    torch.manual_seed(0)
+    own = private(10, 64)
+    surrogate = LabelPreservingPoisoning(surrogate_epochs=(1,)).fit(own).surrogates_[0]
+    parameters = [v for layer in surrogate.network.layers for v in (layer.weight, layer.bias)]
+    target = torch.cat([t.flatten() for pair in surrogate.target for t in pair])
+    for v in parameters:
+        v.requires_grad_(True)
+    for i in range(3):
+        error = (surrogate.network(own.p[i : i + 1]) - own.x[i : i + 1]).square().mean()
+        found = torch.cat([g.flatten() for g in torch.autograd.grad(error, parameters)])
+        wanted = 1 - torch.cosine_similarity(found, target, dim=0)
+        p = own.p[i : i + 1].clone().requires_grad_(True)
+        got = surrogate.misalignment(p, own.x[i : i + 1])
+        torch.testing.assert_close(got[0].detach(), wanted, atol=1e-5, rtol=0)
+
+
+def test_flipping_changes_a_chosen_few_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    own = private(10, 400)
+    defence = LabelFlippingPoisoning(0.1, steps=3, surrogate_epochs=(2,)).fit(own)
+    p, x = vectors(300, 10, seed=5), inputs(300)
+    q = defence(p, x=x)
+    changed = (q != p).any(1)
+    assert 0 < float(changed.float().mean()) < 0.4
+    runner_up = p.topk(2, 1).indices[:, 1]
+    assert torch.equal(q.argmax(1)[changed], runner_up[changed])
+    moved = (q.double() - flip(p).double()).abs().sum(1)[changed]
+    assert float(moved.max()) <= defence.budget
+
+
+def test_what_needs_the_input_says_so() -> None:
+    with pytest.raises(RuntimeError, match="inputs of the queries"):
+        LabelPreservingPoisoning().fit(private(10, 32))(vectors(2, 10))
+    with pytest.raises(RuntimeError, match="fitted"):
+        LabelPreservingPoisoning()(vectors(2, 10), x=inputs(2))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Rounding(0), "Rounding decimals must be between 1 and 6"),
+        (lambda: TopK(0), "at least 1"),
+        (lambda: Temperature(0.0), "between 0.01 and 100"),
+        (lambda: OutputNoise(float("nan")), "OutputNoise budget"),
+        (lambda: OutputNoise(law="cauchy"), "law must be one of gaussian, laplace"),
+        (lambda: LabelPreservingPoisoning(loss="up"), "negative, swap"),
+        (lambda: LabelFlippingPoisoning(1.0), "between 0 and 1"),
+        (lambda: LabelPreservingPoisoning(surrogate_epochs=()), "surrogate_epochs"),
+    ],
+)
+def test_bad_arguments_are_refused(make: Callable[[], OutputDefence], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()
