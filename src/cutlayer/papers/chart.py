@@ -1,4 +1,4 @@
-"""A chart as plain data, drawn by the page's script and as a PNG file."""
+"""A chart as plain data: drawn by a page's script, as SVG in a page, and as a PNG file."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -30,7 +30,10 @@ class Series:
 
 @dataclass(frozen=True)
 class View:
-    """One drawing of a chart; the reader chooses among several by label."""
+    """One drawing of a chart; the reader chooses among several by label, or sees all.
+
+    x_names: in words what stands at 0, 1, … on a scale that counts nothing.
+    """
 
     label: str
     x_title: str
@@ -40,6 +43,8 @@ class View:
     y_percent: bool = False
     x_ticks: tuple[float, ...] = ()
     x_log: bool = False
+    x_names: tuple[str, ...] = ()
+    y_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class Pictured:
 
     @property
     def uri(self) -> str:
-        return "" if self.image is None else _uri(self.image)
+        return "" if self.image is None else as_uri(self.image)
 
     @property
     def cells(self) -> list[str]:
@@ -37,7 +37,7 @@ class Pictured:
             return []
         side = self.image.height
         boxes = ((i, 0, i + side, side) for i in range(0, self.image.width - side + 1, side))
-        return [_uri(self.image.crop(box)) for box in boxes]
+        return [as_uri(self.image.crop(box)) for box in boxes]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Gallery:
         return [r.label for r in self.rows[1:] if r.missing == NOT_RUN]
 
 
-def _uri(image: "Image") -> str:
+def as_uri(image: "Image") -> str:
+    """A picture as a data URL."""
     data = io.BytesIO()
     image.save(data, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()

@@ -1,6 +1,10 @@
 """A summary of findings between two marked lines of a Markdown file."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from .claims import SIGNS, Claim
+from .tables import Table
 
 END = "<!-- end of summary -->"
 
@@ -23,3 +27,25 @@ def put_between(page: Path, first: str, text: str) -> None:
     if not found or not end:
         raise ValueError(f"--summary {page}: a line {first!r} and one {END!r} wanted: got neither")
     page.write_text(before + text + after, "utf-8")
+
+
+def claim_lines(found: Sequence[Claim]) -> list[str]:
+    """Claims with their verdicts as a table."""
+    rows = [
+        f"| {inside(c.text)} | {SIGNS.get(c.verdict, '')} {c.verdict} | {inside(c.sentence)} |"
+        for c in found
+    ]
+    return ["| Claim | Verdict | What we found |", "|---|---|---|", *rows]
+
+
+def table_lines(table: Table) -> list[str]:
+    """A table as the page prints it, without what stands small in a cell."""
+    head = [f"{c.group}: {c.label}" if c.group else c.label for c in table.shown]
+    rows = [[cell.text for _, cell in table.printed(line)] for line in table.lines]
+    every = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(inside(cell) for cell in row)} |" for row in every]
+
+
+def inside(text: str) -> str:
+    """Text that stays within its cell."""
+    return text.replace("\n", " ").replace("|", "\\|")

@@ -32,6 +32,10 @@ def _draw(axes: "Axes", view: View) -> None:
     axes.set_ylabel(literal(view.y_title))
     if view.x_log:
         axes.set_xscale("log")
+    if view.y_range:
+        axes.set_ylim(*view.y_range)
+    if view.x_names:
+        axes.set_xticks(range(len(view.x_names)), view.x_names, rotation=30, ha="right")
     if view.x_ticks:
         axes.set_xticks(view.x_ticks, [f"{v:,g}" for v in view.x_ticks], minor=False)
         axes.set_xticks([], minor=True)

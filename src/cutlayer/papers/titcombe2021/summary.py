@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ..claims import SIGNS, verdict
+from ..claims import verdict
 from ..findings import Findings
-from ..markdown import END, begin, put_between
+from ..markdown import END, begin, claim_lines, put_between
 from ..tables import NOT_RUN
 from .claims import claims
 from .comparison import Cell, Row, table_1
@@ -21,11 +21,7 @@ def summary(results: Path) -> str:
     found = claims(findings)
     parts = [BEGIN, *_table(findings), "", _mislabelled(), "", *_attacks(findings), ""]
     parts += [verdict(found), ""]
-    parts += ["| Claim | Verdict | What we found |", "|---|---|---|"]
-    parts += [
-        f"| {_cell(c.text)} | {SIGNS.get(c.verdict, '')} {c.verdict} | {_cell(c.sentence)} |"
-        for c in found
-    ]
+    parts += claim_lines(found)
     return "\n".join([*parts, END]) + "\n"
 
 
@@ -103,8 +99,3 @@ def _attack(name: str, x: Leak | None) -> str:
     cells = [_number(x.value("ssim"), 3), _number(x.floors.get("ssim"), 3)]
     cells += ["–" if v is None else f"{v:.1%}" for v in shares]
     return f"| {name} | {' | '.join(cells)} |"
-
-
-def _cell(text: str) -> str:
-    """Text that stays within its cell."""
-    return text.replace("\n", " ").replace("|", "\\|")
