@@ -4,9 +4,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..chart import Chart
 from ..findings import Findings
-from .curves import CURVES
-from .published import FIGURE_12, TABLE_3, TABLE_4, TABLE_6, TABLE_8, Cell, Data
+from ..tables import Table as Sheet
+from .curves import CURVES, Defended
+from .maker import LEARNING, classifier_key
+from .published import (
+    ATTACK_TRAINING,
+    FIGURE_12,
+    TABLE_3,
+    TABLE_4,
+    TABLE_6,
+    TABLE_8,
+    TARGET_TRAINING,
+    Cell,
+    Data,
+)
 from .tasks import ALONG, CHAINS, DEFENDED, chain_name, defended_name
 
 
@@ -15,7 +28,9 @@ class Found:
     """One of our attacks: on the ten images that the authors show, and on many.
 
     ten_psnr, ten_ssim, ten_published_ssim: means over the first victim of each class; the last in
-    the authors' variant of SSIM. psnr, ssim: mean and 95 % interval over all victims.
+    the authors' variant of SSIM. psnr, ssim: mean and 95 % interval over all victims;
+    published_ssim: their mean in the authors' variant. read: share of reconstructions whose class
+    an independent classifier reads right.
     """
 
     key: str
@@ -24,8 +39,11 @@ class Found:
     ten_published_ssim: float
     psnr: tuple[float, float, float]
     ssim: tuple[float, float, float]
+    published_ssim: float
+    read: float | None
     victims: int
     accuracy: float
+    accuracy_within: tuple[float, float]
     floor_ssim: float
     flags: tuple[str, ...]
     facts: dict[str, Any]
@@ -44,16 +62,32 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper, with a sentence about what is compared."""
+    """A section of the page and of the summary, with a sentence or two about what is compared.
+
+    name: its address on the page. rows: published numbers beside ours, with pictures. sheets:
+    tables of any other columns. charts: drawn in front of them, on the page alone.
+    """
 
     name: str
     title: str
     about: str
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...] = ()
+    sheets: tuple[Sheet, ...] = ()
+    charts: tuple[Chart, ...] = ()
 
 
-def tables(findings: Findings) -> list[Table]:
-    """All tables, whatever has been run."""
+def is_full(findings: Findings) -> bool:
+    """Whether these are findings of ``--full``."""
+    for data, theirs in TARGET_TRAINING.items():
+        kept = findings.get(classifier_key(data))
+        if kept is not None and len(kept["record"]["training"]["epochs"]) == theirs.epochs:
+            return True
+    return False
+
+
+def published_tables(findings: Findings) -> list[Table]:
+    """The tables of the first paper, whatever has been run."""
+    passes = ATTACK_TRAINING.epochs if is_full(findings) else LEARNING["epochs"]
     return [
         Table(
             "table-3",
@@ -66,15 +100,15 @@ def tables(findings: Findings) -> list[Table]:
             "table-4",
             "Table 4: black-box, by what the attacker has",
             "An inverse network, with the authors' decoder and with ours, and the best affine "
-            "map from 4,000 queries; five passes over 10,000 "
-            "samples, where the authors have fifty over all.",
+            f"map from 4,000 queries; {passes} passes over 10,000 samples (8,333 on CIFAR-10), "
+            "where the authors have 50 over all.",
             tuple([*(_row(findings, c, _black_box(c)) for c in TABLE_4), *_elsewhere(findings)]),
         ),
         Table(
             "table-6",
             "Table 6: query-free",
             "A shadow of the owner's segment, of the same layers or of the authors' other ones; "
-            "five passes over 10,000 samples, on MNIST with three seeds.",
+            f"{passes} passes over 10,000 samples (8,333 on CIFAR-10), on MNIST with three seeds.",
             tuple(_row(findings, c, _query_free(c)) for c in TABLE_6),
         ),
         Table(
@@ -97,23 +131,29 @@ def tables(findings: Findings) -> list[Table]:
                 for p in FIGURE_12[:-1]
             ),
         ),
-        Table(
-            "chains",
-            "Chains of three and four parties, by who is malicious",
-            "Not in the papers. With queries or weights only the first adversary counts; one that "
-            "only listens needs what lies behind it as well: what its parties do not hold, it "
-            "trains along, from what it saw go in and come out, or from labels alone.",
-            tuple(_chains(findings)),
-        ),
-        Table(
-            "defences",
-            "Figures 9 to 13 of the extension: noise and dropout on MNIST",
-            "The white-box attacker of the paper, who knows of no defence, by the settings of its "
-            "scripts; and the maximum likelihood of one who does. 100 victims. The published "
-            "SSIM is in the variant of the scripts, in brackets with ours.",
-            tuple(_defended(findings)),
-        ),
     ]
+
+
+def chain_tables(findings: Findings) -> list[Table]:
+    """What no paper has: more than two parties."""
+    about = (
+        "Not in the papers. With queries or weights only the first adversary counts; one that "
+        "only listens needs what lies behind it as well: what its parties do not hold, it trains "
+        "along, from what it saw go in and come out, or from labels alone."
+    )
+    title = "Chains of three and four parties, by who is malicious"
+    return [Table("chains", title, about, tuple(_chains(findings)))]
+
+
+def defence_tables(findings: Findings) -> list[Table]:
+    """The figures of the extension."""
+    about = (
+        "The white-box attacker of the paper, who knows of no defence, by the settings of its "
+        "scripts; and the maximum likelihood of one who does. 100 victims. The published SSIM is "
+        "in the variant of the scripts, in brackets with ours."
+    )
+    title = "Figures 9 to 13 of the extension: noise and dropout on MNIST"
+    return [Table("defences", title, about, tuple(_defended(findings)))]
 
 
 def _chains(findings: Findings) -> Iterator[Row]:
@@ -121,19 +161,34 @@ def _chains(findings: Findings) -> Iterator[Row]:
         for parties in adversaries:
             keys = [(t, f"mnist/chain/{chain_name(cuts, parties, t)}") for t in ALONG]
             many = "parties" if len(parties) > 1 else "party"
-            case = f"{many} {' and '.join(map(str, parties))} of {len(cuts) + 1}"
+            who = " and ".join(", ".join(map(str, parties)).rsplit(", ", 1))
+            case = f"{many} {who} of {len(cuts) + 1}"
             yield Row("mnist", ", ".join(cuts), case, None, _known(findings, keys))
 
 
+def logged(site: str, law: str) -> tuple[Defended, ...]:
+    """The published curve on MNIST; of two runs of one, the first."""
+    return next(
+        c.points
+        for c in CURVES
+        if c.figure is not None
+        and (c.points[0].data, c.points[0].cut) == ("mnist", site)
+        and c.points[0].law == law
+    )
+
+
+def defended_key(site: str, law: str, strength: float, *, aware: bool) -> str:
+    """The key of an attack on a defended cut."""
+    return f"mnist/defence/{defended_name(site, law, strength, aware=aware)}"
+
+
 def _defended(findings: Findings) -> Iterator[Row]:
-    figures = [c for c in CURVES if c.figure is not None]  # of two runs of one curve, the first
-    drawn = [p for c in reversed(figures) for p in c.points if p.data == "mnist"]
-    logged = {(p.cut, p.law, p.strength): p for p in drawn}
     for site, law, strengths in DEFENDED:
+        published = {p.strength: p for p in logged(site, law)}
         for strength in strengths:
-            point = logged[site, law, strength]  # type: ignore[index]
+            point = published[strength]
             keys = [
-                (label, f"mnist/defence/{defended_name(site, law, strength, aware=aware)}")
+                (label, defended_key(site, law, strength, aware=aware))
                 for label, aware in (("unaware, as published", False), ("knows the defence", True))
             ]
             case = f"{law} {strength:g}, accuracy {100 * point.accuracy:.1f} %"
@@ -180,8 +235,14 @@ def _row(findings: Findings, cell: Cell, keys: Keys) -> Row:
 
 
 def _known(findings: Findings, keys: Keys) -> tuple[tuple[str, Found], ...]:
-    read = [(label, findings.get(key)) for label, key in keys]
-    return tuple((label, _found(kept)) for label, kept in read if kept is not None)
+    read = [(label, attack(findings, key)) for label, key in keys]
+    return tuple((label, found) for label, found in read if found is not None)
+
+
+def attack(findings: Findings, key: str) -> Found | None:
+    """What the attack of that key found; ``None`` if it has not been run."""
+    kept = findings.get(key)
+    return None if kept is None else _found(kept)
 
 
 def _found(kept: dict[str, Any]) -> Found:
@@ -192,6 +253,7 @@ def _found(kept: dict[str, Any]) -> Found:
         e = leakage[name]
         return e["value"], e["low"], e["high"]
 
+    accuracy = record["utility"]["accuracy"]
     floors = [f["ssim"]["value"] for f in record["floors"].values() if "ssim" in f]
     return Found(
         key=kept["key"],
@@ -200,8 +262,11 @@ def _found(kept: dict[str, Any]) -> Found:
         ten_published_ssim=ten["ssim_as_published"],
         psnr=spread("psnr"),
         ssim=spread("ssim"),
+        published_ssim=kept["ssim_as_published"],
+        read=leakage["read"]["value"] if "read" in leakage else None,
         victims=leakage["ssim"]["n"],
-        accuracy=record["utility"]["accuracy"]["value"],
+        accuracy=accuracy["value"],
+        accuracy_within=(accuracy["low"], accuracy["high"]),
         floor_ssim=max(floors),
         flags=tuple(record["flags"]),
         facts=record["attack"],

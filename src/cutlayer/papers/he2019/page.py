@@ -1,23 +1,32 @@
 """The reproduction as one HTML page, the papers beside ours, from the folder of findings alone."""
 
-import base64
-from collections.abc import Iterator
-from importlib.resources import files
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from ...checks import FLAGS
 from ...report.page import put_in_place
+from ..chart import Chart
+from ..claims import SIGNS, verdict
+from ..drawing import key, svg
 from ..findings import Findings
-from .comparison import Found, Row, tables
+from ..page import definitions, style, template
+from ..stills import chart_png, gallery_png
+from . import pictures
+from .claims import NAMES, claims
+from .comparison import Found, Row, Table, is_full
+from .maker import classifier_key
 from .published import ACCURACY, INCONSISTENCIES, UNRECOGNISABLE
+from .tables import tables
 
-PACKAGE = "cutlayer.papers.he2019"
 COMMAND = "cutlayer reproduce he2019 --data-root DIR --workers 2"
 
 
 def write_page(results: Path, out: Path) -> Path:
-    """Write ``out/index.html``: one file that fetches nothing; what has not been run says so.
+    """Write ``out/index.html``, and a PNG or CSV file of each figure and sheet beside it.
+
+    The page is one file that fetches nothing and runs no script; what has not been run says so.
 
     Args:
         results: Folder of the findings; it is only read.
@@ -29,33 +38,59 @@ def write_page(results: Path, out: Path) -> Path:
         ValueError: a finding was written by another release, or is damaged.
         OSError: the folder cannot be written, or a picture cannot be read.
     """
-    put_in_place({"index.html": render(Path(results)).encode()}, Path(out))
+    findings = Findings(Path(results))
+    content = collect(findings)
+    charts = [c for t in content["tables"] for c in t.charts]
+    written = {f"{c.name}.png": chart_png(c) for c in charts}
+    written |= {f"{c.name}.csv": c.csv().encode() for c in charts}
+    written |= {f"{g.name}.png": gallery_png(g) for g in content["overview"] if g.count}
+    sheets = [s for t in content["tables"] for s in t.sheets]
+    written |= {f"{s.name}.csv": s.csv().encode() for s in sheets}
+    written["index.html"] = render(content).encode()
+    put_in_place(written, Path(out))
     return Path(out) / "index.html"
 
 
-def render(results: Path) -> str:
-    """The page."""
-    from jinja2 import Environment, StrictUndefined, select_autoescape
-
-    environment = Environment(
-        autoescape=select_autoescape(["html", "j2"]), undefined=StrictUndefined
-    )
-    template = environment.from_string((files(PACKAGE) / "page.html.j2").read_text("utf-8"))
-    findings = Findings(results)
+def collect(findings: Findings) -> dict[str, Any]:
+    """What the page shows: claims, tables, galleries and sentences, by name."""
     every = tables(findings)
-    return template.render(
-        tables=every,
-        networks=list(_networks(findings)),
-        verdicts={t.name: [verdict(r) for r in t.rows] for t in every},
-        strips=_strips(results, [f for t in every for r in t.rows for _, f in r.ours]),
-        flags=FLAGS,
-        inconsistencies=INCONSISTENCIES,
+    attacks = [f for t in every for r in t.rows for _, f in r.ours]
+    networks = list(_networks(findings))
+    judged, overview = claims(findings), pictures.overview(findings)
+    return {
+        "command": COMMAND + (" --full" if is_full(findings) else ""),
+        "quick": any(n["data"] == "digits" for n in networks),
+        "networks": networks,
+        "claims": judged,
+        "verdict": verdict(judged),
+        "overview": overview,
+        "waiting": [g.title for g in overview if g.missing or not g.count],
+        "tables": every,
+        "groups": {t.name: _groups(t) for t in every},
+        "legends": {t.name: _legend(t.charts) for t in every},
+        "strips": pictures.uris(findings.folder, attacks),
+        "raised": _raised(attacks),
+        "inconsistencies": INCONSISTENCIES,
+    }
+
+
+def render(content: dict[str, Any]) -> str:
+    """The page's text. Whatever comes from a finding is escaped by the template."""
+    return template("he2019/page.html.j2").render(
+        **content,
+        style=style(),
+        svg=svg,
+        verdict_on=beside,
+        victims=_victims,
         unrecognisable=UNRECOGNISABLE,
-        command=COMMAND,
+        words=definitions(),
+        FLAGS=FLAGS,
+        NAMES=NAMES,
+        SIGNS=SIGNS,
     )
 
 
-def verdict(row: Row) -> str:
+def beside(row: Row) -> str:
     """Ours beside theirs in a few words; by the better of our attacks, on the ten images."""
     if not row.ours:
         return "not run yet"
@@ -70,18 +105,42 @@ def verdict(row: Row) -> str:
     return f"{'stronger' if gap > 0 else 'weaker'} by {abs(gap):.1f} dB"
 
 
+def _victims(table: Table) -> str:
+    """How many were attacked, in words."""
+    counts = sorted({f.victims for r in table.rows for _, f in r.ours})
+    return f"{' or '.join(map(str, counts))} victims" if counts else "all victims"
+
+
+def _groups(table: Table) -> list[tuple[str, list[Row]]]:
+    """The rows by place, those of one cut together, in the order of their first."""
+    places = list(dict.fromkeys((r.data, r.cut) for r in table.rows))
+    rows = sorted(table.rows, key=lambda r: places.index((r.data, r.cut)))
+    found = groupby(rows, key=lambda r: f"{NAMES[r.data]}, {r.cut}")
+    return [(place, list(of)) for place, of in found]
+
+
+def _legend(charts: Sequence[Chart]) -> list[tuple[Any, str]]:
+    """What the lines of several charts mean, each once."""
+    found: dict[str, Any] = {}
+    for s in (s for c in charts for v in c.views for s in v.series if s.listed):
+        found.setdefault(s.label, key(s))
+    return [(mark, label) for label, mark in found.items()]
+
+
 def _networks(findings: Findings) -> Iterator[dict[str, Any]]:
     for data, published in ACCURACY.items():
-        kept = findings.get(f"{data}/classifier/seed-0")
-        found = kept and kept["accuracy_on_test"]
-        yield {"data": data, "published": published, "found": found}
+        kept = findings.get(classifier_key(data))
+        known: dict[str, Any] = {"name": NAMES[data], "published": published, "found": None}
+        if kept is not None:
+            record = kept["record"]
+            known |= {
+                "found": kept["accuracy_on_test"],
+                "epochs": len(record["training"]["epochs"]),
+            }
+        yield known | {"data": data if kept is None else kept["record"]["data"]["name"]}
 
 
-def _strips(results: Path, found: list[Found]) -> dict[str, str]:
-    """The pictures of every attack that has some, as data URLs by key."""
-    paths = {f.key: results / f"{f.key}.png" for f in found}
-    return {
-        key: "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-        for key, path in paths.items()
-        if path.exists()
-    }
+def _raised(found: Sequence[Found]) -> dict[str, str]:
+    """Each flag that some attack carries, and what it means."""
+    names = dict.fromkeys(flag for f in found for flag in f.flags)
+    return {n: FLAGS.get(n, "A flag this release does not know.") for n in names}

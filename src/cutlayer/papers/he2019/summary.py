@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from ..claims import verdict
 from ..findings import Findings
-from ..markdown import END, begin, put_between
-from .comparison import Found, Row, Table, tables
+from ..markdown import END, begin, claim_lines, put_between, table_lines
+from .claims import claims
+from .comparison import Found, Row, Table
+from .tables import tables
 
 BEGIN = begin("he2019")
 _HEAD = (
@@ -14,14 +17,19 @@ _HEAD = (
 
 
 def summary(results: Path) -> str:
-    """Every table, between ``BEGIN`` and ``END``."""
-    parts = [BEGIN]
-    for table in tables(Findings(Path(results))):
+    """The claims and every table, between ``BEGIN`` and ``END``."""
+    findings = Findings(Path(results))
+    judged = claims(findings)
+    parts = [BEGIN, verdict(judged), "", *claim_lines(judged), ""]
+    for table in tables(findings):
         parts += [f"### {table.title}", "", table.about, "", *_lines(table), ""]
+        for sheet in table.sheets:
+            parts += [*table_lines(sheet), ""]
     return "\n".join([*parts, END]) + "\n"
 
 
 def _lines(table: Table) -> list[str]:
+    """Its rows; what has not been run is counted."""
     rule = "|---" * (_HEAD.count(" | ") + 1) + "|"
     run = [line for r in table.rows for line in _row(r)]
     missing = sum(not r.ours for r in table.rows)
