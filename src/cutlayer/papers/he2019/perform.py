@@ -15,6 +15,7 @@ from ...trained import Network, as_built, load_network, run_training
 from ..findings import Found
 from ..perform import Job, keep_strip, perform_task, plain
 from ..task import kind_of, place_of
+from .arbitrary import attack_all_kinds
 from .measure import published_ssim
 from .paper import PAPER
 
@@ -22,6 +23,7 @@ from .paper import PAPER
 def perform(key: str, context: Mapping[str, Any]) -> None:
     """Carry out the task of that key, see ``papers.perform.perform_task``."""
     runs = {"classifier": _classifier, "untrained": _untrained, "attack": _attack}
+    runs["arbitrary"] = _arbitrary
     perform_task(PAPER, runs, key, context)
 
 
@@ -104,6 +106,11 @@ def _attack(job: Job) -> Found:
         },
         "ssim_as_published": float(published_ssim(outcome.x, outcome.x_hat).mean()),
     }
+
+
+def _arbitrary(job: Job) -> Found:
+    (network,) = job.after
+    return attack_all_kinds(job, weights_file(job.results, network.key))
 
 
 def first_of_class(y: Tensor) -> list[int]:
