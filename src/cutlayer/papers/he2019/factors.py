@@ -15,7 +15,7 @@ from .published import NORMALISATION
 from .settings import classifier
 
 EPOCHS = 2
-VICTIMS, SAMPLES = 200, 4000  # of each attack; samples are the attacker's
+VICTIMS, SAMPLES, STEPS = 200, 4000, 150  # of each attack; samples of the attacker; of a search
 FACTORS: Mapping[str, str] = {  # by short name, in the order of the page: what is changed
     "depth": "convolutions in front of the cut, message kept",
     "kind": "one more layer in front of the cut, message kept",
@@ -163,6 +163,8 @@ def _network(variant: Variant, options: Options) -> Task:
 def _attacks(make: Maker, variant: Variant) -> Iterator[Task]:
     few: dict[str, Any] = {} if make.options.quick else {"auxiliary_samples": SAMPLES}
     few["victims"] = 20 if make.options.quick else VICTIMS
-    for threat, attack in ALONG.items():
+    for threat, usual in ALONG.items():
         _, _, name = variant.key(threat).split("/")
+        steps = {} if threat == "black-box" else {"steps": STEPS}
+        attack = {**usual, "args": {**usual.get("args", {}), **steps}}
         yield make.attack("factors", name, threat, attack, cut=variant.cut, **few)
