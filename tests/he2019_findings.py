@@ -49,6 +49,7 @@ def attack(
             "floors": {"mean": {"ssim": spread(0.11)}, "class-mean": {"ssim": spread(0.3)}},
             "flags": list(flags),
             "attack": {},
+            "data": {"name": "mnist", "message_shape": [8, 24, 24]},
         },
         "ten": {"victims": [3, 2], "psnr": psnr, "ssim": ssim, "ssim_as_published": ssim - 0.02},
         "ssim_as_published": ssim - 0.02,

@@ -91,6 +91,8 @@ def test_a_full_run_is_as_long_as_theirs_and_no_task_of_the_other(data_root: str
         assert (raw["epochs"], raw["halve_every"]) == (epochs, 20)
     learned = [t.experiment["attack"].get("args", {}) for t in full.values() if t.run == "attack"]
     assert {args["epochs"] for args in learned if "epochs" in args} == {50}
+    for task in full.values():
+        parse(task.experiment)
     search = "mnist/white-box/ReLU2-published"
     assert full[search].experiment["attack"] == usual[search].experiment["attack"]
     assert "halve_every" not in usual["mnist/classifier/seed-0"].experiment
