@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..record import Estimate
 from .pictures import Samples, class_name, line, pixels
-from .reading import NONE, Setting, is_undefended, metric
+from .reading import NONE, Setting, is_undefended, metric, victims_from
 from .reading import classes as classes_of
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _reconstructions(every: Sequence[Setting], samples: Samples, group: str) -> 
             labels = [int(k) for k in held.get(f"{group}.label", ())]
             classes = [class_name(classes_of(r), k) for k in labels]
             if shown is None or not torch.equal(shown, x):
-                rows.append((f"{setting.name}: originals", x, x, classes))
+                rows.append((f"{victims_from(r) or setting.name}: originals", x, x, classes))
                 shown = x
             rows.append((setting.labels[r.id], x_hat, x, []))
     rows = rows[:_MOST_ROWS]

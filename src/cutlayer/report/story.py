@@ -97,8 +97,8 @@ def attacked(setting: Setting) -> str:
     text += f" The messages of {n:,} victims were attacked." if n else ""
     if kinds := sorted({v for r in setting.runs if (v := victims_from(r))}):
         text += (
-            f" Runs so labelled have victims of another kind, from {_listed(kinds)}, whose classes "
-            "are none of the network's: no accuracy, and nothing read."
+            f" Runs that say so have victims of another kind, from {_listed(kinds)}: their classes "
+            "are none of the network's, so there is no accuracy, and nothing is read."
         )
     return text
 
