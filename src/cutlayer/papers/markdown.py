@@ -39,11 +39,18 @@ def claim_lines(found: Sequence[Claim]) -> list[str]:
 
 
 def table_lines(table: Table) -> list[str]:
-    """A table as the page prints it, without what stands small in a cell."""
+    """A table as the page prints it, without what stands small in a cell.
+
+    Rows that still wait for a run are only counted.
+    """
     head = [f"{c.group}: {c.label}" if c.group else c.label for c in table.shown]
-    rows = [[cell.text for _, cell in table.printed(line)] for line in table.lines]
-    every = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(inside(cell) for cell in row)} |" for row in every]
+    run = [n for n in table.lines if all(cell.mark != "missing" for cell in n.cells)]
+    rows = [[cell.text for _, cell in table.printed(line)] for line in run]
+    every = [head, ["---"] * len(head), *rows] if run else []
+    found = [f"| {' | '.join(inside(cell) for cell in row)} |" for row in every]
+    left = len(table.lines) - len(run)
+    waits = [f"{left} of {len(table.lines)} rows have not been run yet."] if left else []
+    return [*found, *([""] if found and waits else []), *waits]
 
 
 def inside(text: str) -> str:

@@ -24,7 +24,8 @@ def summary(results: Path) -> str:
     for table in tables(findings):
         parts += [f"### {table.title}", "", table.about, "", *_lines(table), ""]
         for sheet in table.sheets:
-            parts += [*table_lines(sheet), ""]
+            caption = [f"**{sheet.caption}**", ""] if sheet.caption else []
+            parts += [*caption, *table_lines(sheet), ""]
     return "\n".join([*parts, END]) + "\n"
 
 

@@ -7,12 +7,14 @@ from ..chart import Chart
 from ..findings import Findings
 from . import charts
 from .comparison import Table, chain_tables, defence_tables, published_tables
+from .leaking import leaking_tables
 
 # To show more, add a function; what it makes has rows, sheets of other columns, or both.
 OFFERS: tuple[Callable[[Findings], Iterable[Table]], ...] = (
     published_tables,
     chain_tables,
     defence_tables,
+    leaking_tables,
 )
 _CHARTS: Mapping[str, Callable[[Findings], Sequence[Chart]]] = {
     "figure-12": charts.figure_12,
