@@ -26,9 +26,10 @@ def _write_page(results: Path, out: Path, settings: Sequence[str]) -> Path:
 
 
 def _write_summary(results: Path, page: Path) -> None:
-    from .summary import write_summary
+    from . import guidelines, summary
 
-    write_summary(results, page)
+    asked = guidelines.BEGIN in page.read_text("utf-8")
+    (guidelines if asked else summary).write_summary(results, page)
 
 
 PAPER = Paper(
