@@ -191,7 +191,7 @@ def _defended(findings: Findings) -> Iterator[Row]:
                 (label, defended_key(site, law, strength, aware=aware))
                 for label, aware in (("unaware, as published", False), ("knows the defence", True))
             ]
-            case = f"{law} {strength:g}, accuracy {100 * point.accuracy:.1f} %"
+            case = f"{law} {strength:g} (their accuracy {100 * point.accuracy:.1f} %)"
             ours = _known(findings, keys)
             yield Row("mnist", site, case, (point.psnr, point.ssim), ours)
 
