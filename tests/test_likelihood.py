@@ -1,88 +1,32 @@
 """The search attacks: exact where algebra allows, better than the floor where it does not."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from digits_attacked import VICTIMS, X, error, floor, two_convolutions, view
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from cutlayer.attacks import (
     ATTACKS,
     GaussianPrior,
     MaximumLikelihood,
-    MeanSample,
     Reconstruction,
     Shadow,
     total_variation,
 )
 from cutlayer.attacks.least_squares import is_affine, least_squares
-from cutlayer.data import DATASETS
-from cutlayer.defences import Chain, Defence, Defended, Dropout, Gaussian, Laplace, OwnerSide
-from cutlayer.encoders import ENCODERS, encoder
-from cutlayer.threat import THREATS, Observed, View, build_view, threat_model
-
-DIGITS = DATASETS["digits"]()
-X, Y = DIGITS.take(torch.randperm(1797, generator=torch.Generator().manual_seed(0)))
-X = nn.functional.adaptive_avg_pool2d(X, 8)  # as they were written
-VICTIMS = slice(1500, 1564)
-
-
-def trained(*layers: nn.Module, epochs: int, x: Tensor = X) -> nn.Sequential:
-    """A small classifier of the embedded digits."""
-    model = nn.Sequential(*layers)
-    optimiser = torch.optim.Adam(model.parameters(), 5e-3)
-    for _ in range(epochs):
-        for index in torch.randperm(800).split(32):
-            optimiser.zero_grad()
-            nn.functional.cross_entropy(model(x[index]), Y[index]).backward()
-            optimiser.step()
-    return model.eval().requires_grad_(False)
+from cutlayer.defences import Defence, Dropout, Gaussian, Laplace
+from cutlayer.encoders import encoder
+from cutlayer.threat import THREATS, Observed, build_view, threat_model
 
 
 @pytest.fixture(scope="module")
 def model() -> nn.Sequential:
-    torch.manual_seed(0)
-    layers = [nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Flatten()]
-    return trained(*layers, nn.Linear(128, 10), epochs=4)
-
-
-def view(
-    model: nn.Sequential,
-    cut: int,
-    *defences: Defence,
-    threat: str = "white-box",
-    m: int = 1,
-    x: Tensor = X,
-) -> tuple[View, Defended]:
-    side = Defended(model[:cut], Chain(*defences)).eval()
-    made = build_view(
-        threat_model(threat),
-        auxiliary=(x[800:1300], Y[800:1300]),
-        validation=(x[1300:1500], Y[1300:1500]),
-        send=side.repeats,
-        stochastic=side.defence.is_stochastic(),
-        owner_segment=model[:cut],
-        far_segment=model[cut:],
-        defence=(),
-        repeats=m,
-        classes=10,
-        owner_side=OwnerSide(side),
-        disturb=lambda z: torch.stack([side.defence(z) for _ in range(m)], 1),
-        message_shape=tuple(side(x[:1]).shape[1:]),
-    )
-    return made, side
-
-
-def error(attack: Reconstruction, side: Defended, m: int = 1, x: Tensor = X) -> float:
-    torch.manual_seed(3)
-    x = x[VICTIMS]
-    with torch.no_grad():
-        seen = Observed(side.repeats(x, m), Y[VICTIMS])
-    return float((attack.reconstruct(seen) - x).square().mean())
+    return two_convolutions()
 
 
 def attacked(
@@ -92,11 +36,6 @@ def attacked(
     torch.manual_seed(1)
     attack = MaximumLikelihood(**{"steps": 150, **arguments})  # type: ignore[arg-type]
     return error(attack.fit(v), side, m)
-
-
-def floor(model: nn.Sequential) -> float:
-    v, side = view(model, 1)
-    return error(MeanSample().fit(v), side)
 
 
 # Total variation
@@ -280,63 +219,6 @@ def test_any_shape_of_input(shape: tuple[int, ...]) -> None:
     assert (found - x[300:]).square().mean() < 0.5 * floor
 
 
-# Shadow
-
-
-def test_a_shadow_trained_on_labels_alone_reads_a_first_convolution() -> None:
-    torch.manual_seed(0)
-    front = [nn.Conv2d(1, 8, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3), nn.ReLU()]
-    back = [nn.Flatten(), nn.Linear(256, 40), nn.ReLU(), nn.Linear(40, 10)]
-    x = nn.functional.interpolate(X, 16, mode="bilinear")
-    larger = trained(*front, *back, epochs=8, x=x)
-    v, side = view(larger, 1, threat="query-free", x=x)
-    torch.manual_seed(1)
-    attack = Shadow(epochs=30, steps=100).fit(v)
-    assert v.counts["queries"] == 0
-    # Not half: five hundred labels teach one shadow more and another less.
-    assert error(attack, side, x=x) < 0.75 * error(MeanSample().fit(v), side, x=x)
-
-
-def test_a_shadow_trained_on_queries_reads_behind_an_activation(model: nn.Sequential) -> None:
-    v, side = view(model, 2, threat="black-box")
-    attack = Shadow(epochs=12, steps=100, learn_from="queries", structure="auto").fit(v)
-    assert v.counts["queries"] == 500 + 200 + 16
-    assert error(attack, side) < 0.5 * floor(model)
-
-
-FITS = {
-    "he-lenet-conv1": ((1, 28, 28), (8, 24, 24)),
-    "he-lenet-relu2": ((1, 28, 28), (16, 8, 8)),
-    "he-cifar-conv11": ((3, 32, 32), (64, 32, 32)),
-    "he-cifar-relu22": ((3, 32, 32), (128, 16, 16)),
-    "he-cifar-relu32": ((3, 32, 32), (128, 8, 8)),
-}
-
-
-def test_the_papers_stand_ins_fit_the_papers_cuts() -> None:
-    assert FITS.keys() == ENCODERS.keys() - {"auto"}
-    for name, (inputs, message) in FITS.items():
-        assert encoder(name, inputs, message)(torch.rand(2, *inputs)).shape == (2, *message)
-
-
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ((1, 28, 28), (8, 24, 24)),
-        ((3, 32, 32), (500,)),
-        ((1, 128), (16, 32)),
-        ((1, 128), (40,)),
-        ((30,), (64,)),
-        ((30,), (4, 5)),
-        ((1, 9, 9), (65, 8)),
-    ],
-)
-def test_the_automatic_encoder_fits_any_two_shapes(
-    inputs: tuple[int, ...], message: tuple[int, ...]
-) -> None:
-    assert encoder("auto", inputs, message)(torch.rand(2, *inputs)).shape == (2, *message)
-
-
 # What is refused
 
 VARIANTS: dict[str, Callable[[], Reconstruction]] = {
@@ -385,17 +267,6 @@ def test_least_squares_wants_a_straight_segment(model: nn.Sequential) -> None:
     v, _ = view(model, 2)
     with pytest.raises(ValueError, match="wants an affine segment, and this one bends"):
         MaximumLikelihood(solver="least-squares").fit(v)
-
-
-def test_a_query_free_search_knows_what_noise_will_be_on_the_message(
-    model: nn.Sequential,
-) -> None:
-    v, _ = view(model, 1, Gaussian(1.0), threat="query-free")
-    torch.manual_seed(1)
-    noisy = Shadow(epochs=3, steps=60).fit(v).fitted_["weight"]
-    torch.manual_seed(1)
-    blind = Shadow(epochs=3, steps=60).fit(replace(v, disturb=None)).fitted_["weight"]
-    assert noisy >= blind
 
 
 def test_the_counted_queries_of_an_attacker_who_searches(model: nn.Sequential) -> None:
