@@ -1,14 +1,15 @@
 """The search attacks: exact where algebra allows, better than the floor where it does not."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from digits_attacked import VICTIMS, X, error, floor, two_convolutions, view
+from digits_attacked import VICTIMS, X, Y, error, floor, two_convolutions, view
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from cutlayer.attacks import (
     ATTACKS,
@@ -19,7 +20,7 @@ from cutlayer.attacks import (
     total_variation,
 )
 from cutlayer.attacks.least_squares import is_affine, least_squares
-from cutlayer.defences import Defence, Dropout, Gaussian, Laplace
+from cutlayer.defences import Chain, Defence, Defended, Dropout, Gaussian, Laplace
 from cutlayer.encoders import encoder
 from cutlayer.threat import THREATS, Observed, build_view, threat_model
 
@@ -120,9 +121,74 @@ def test_least_squares_is_what_the_matrix_gives(outputs: int, damping: float) ->
     away = target.double().numpy() - offset - matrix @ prior.double().numpy()
     right = np.concatenate([away.T, np.zeros((20, 3))])
     wanted = prior.numpy() + np.linalg.lstsq(left, right, rcond=None)[0].T
-    found = least_squares(f, target, prior, damping=torch.full((3,), damping))
+    found, arrived = least_squares(f, target, prior, damping=torch.full((3,), damping))
+    assert arrived.all()
     # The largest stretch is found by power iteration, to about a percent.
     assert np.abs(found.numpy() - wanted).max() < (1e-5 if not damping else 2e-2)
+
+
+def ill_conditioned(elements: int, smallest: float) -> nn.Linear:
+    """A map that stretches one direction by 1, another by ``smallest``, the others between."""
+    torch.manual_seed(0)
+    f = nn.Linear(elements, elements)
+    turns = [torch.linalg.qr(torch.randn(elements, elements)).Q for _ in range(2)]
+    stretch = torch.logspace(0, math.log10(smallest), elements)
+    f.weight.data = turns[0] @ stretch.diag() @ turns[1]
+    return f.requires_grad_(False)
+
+
+def test_a_solution_says_whether_it_came_to_the_end() -> None:
+    f, x, prior = ill_conditioned(40, 1e-4), torch.rand(3, 40), torch.full((40,), 0.5)
+    damping = torch.tensor([0.0, 0.1, 0.0])
+    short = least_squares(f, f(x), prior, damping=damping, rounds=1)
+    assert short.arrived.tolist() == [False, True, False]
+    whole = least_squares(f, f(x), prior, damping=damping)
+    assert whole.arrived.all()
+    wrong = [(s.x - x)[[0, 2]].square().mean() for s in (short, whole)]
+    assert wrong[1] < 1e-3 * wrong[0]
+    # Who arrives early is left alone, and waits for nobody.
+    alone = least_squares(f, f(x[1:2]), prior, damping=damping[1:2])
+    torch.testing.assert_close(whole.x[1:2], alone.x)
+
+
+def test_least_squares_that_were_cut_off_have_not_converged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    segment = nn.Sequential(ill_conditioned(64, 1e-3))
+    side, x = Defended(segment, Chain()).eval(), X.flatten(1)
+    v = build_view(
+        threat_model("white-box"),
+        auxiliary=(x[800:1300], Y[800:1300]),
+        validation=(x[1300:1500], Y[1300:1500]),
+        send=side.repeats,
+        stochastic=False,
+        owner_segment=segment,
+        far_segment=nn.Identity(),
+        defence=(),
+        repeats=1,
+        classes=10,
+    )
+    attack = MaximumLikelihood(solver="least-squares", weight=0.0)
+    assert attack.fit(v).converged_ is True
+    monkeypatch.setattr("cutlayer.attacks.least_squares.ROUND", 20)
+    monkeypatch.setattr("cutlayer.attacks.least_squares.ROUNDS", (1, 1))
+    assert attack.fit(v).converged_ is False
+
+
+class Coarse(nn.Linear):
+    """Multiplies float32 as some devices do, with few digits."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dtype == torch.float32:
+            coarse, weight = input.bfloat16().float(), self.weight.bfloat16().float()
+            return nn.functional.linear(coarse, weight, self.bias)
+        return super().forward(input)
+
+
+def test_a_segment_is_as_straight_on_every_device() -> None:
+    x = X[:8].flatten(1)
+    assert is_affine(Coarse(64, 30), x)
+    assert not is_affine(nn.Sequential(Coarse(64, 30), nn.ReLU()), x)
 
 
 def test_only_straight_segments_count_as_affine(model: nn.Sequential) -> None:
@@ -143,6 +209,19 @@ def test_a_first_convolution_is_inverted_exactly(model: nn.Sequential) -> None:
 
 
 # Maximum likelihood
+
+
+def test_no_normal_law_is_fitted_where_none_is_tried(
+    model: nn.Sequential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dear(samples: Tensor) -> GaussianPrior:
+        raise AssertionError("a large decomposition")
+
+    monkeypatch.setattr("cutlayer.attacks.likelihood.GaussianPrior", dear)
+    MaximumLikelihood().fit(view(model, 1)[0])  # exact by algebra
+    MaximumLikelihood(steps=2, prior="variation").fit(view(model, 4)[0])
+    with pytest.raises(AssertionError, match="a large decomposition"):
+        MaximumLikelihood(steps=2).fit(view(model, 4)[0])
 
 
 def test_undefended_it_is_under_a_fifth_of_the_floor(model: nn.Sequential) -> None:

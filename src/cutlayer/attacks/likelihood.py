@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..threat import Observed, View
 from .base import Reconstruction
-from .least_squares import is_affine, least_squares
+from .least_squares import Solution, is_affine, least_squares, rounds_for
 from .prior import GaussianPrior, total_variation
 
 Solver = Literal["auto", "descent", "least-squares"]
@@ -133,10 +134,8 @@ class MaximumLikelihood(Reconstruction):
         self.segment_ = segment.eval().requires_grad_(False)
         x = view.validation[: self.tried_on]
         self.mean_ = view.auxiliary.mean(0)
-        self.priors_: dict[str, Callable[[Tensor], Tensor]] = {
-            "variation": self._variation,
-            "gaussian": GaussianPrior(view.auxiliary),
-        }
+        self._own = view.auxiliary
+        self.priors_: dict[str, Callable[[Tensor], Tensor]] = {}
         with torch.no_grad():
             clean = self.segment_(view.auxiliary[:256])
             self.scale_ = (clean - clean.mean(0)).square().mean().clamp_min(1e-30)
@@ -167,8 +166,12 @@ class MaximumLikelihood(Reconstruction):
             self.fitted_["answers_with"] = "mean auxiliary sample"
         self.converged_ = self._arrived(messages, x, error)
 
-    def _variation(self, x: Tensor) -> Tensor:
-        return total_variation(x, beta=self.beta)
+    def _prior(self, name: str) -> Callable[[Tensor], Tensor]:
+        """Made when first wanted: a normal law of large inputs takes a while."""
+        if name not in self.priors_:
+            variation = partial(total_variation, beta=self.beta)
+            self.priors_[name] = GaussianPrior(self._own) if name == "gaussian" else variation
+        return self.priors_[name]
 
     def _best(self, many: list[list[Plan]], messages: Tensor, x: Tensor) -> tuple[Plan, float]:
         """The plan with the smallest error on samples of the attacker's own, and that error."""
@@ -216,11 +219,15 @@ class MaximumLikelihood(Reconstruction):
         errors = wrong.view(rows, n).mean(1).tolist()
         return [e if math.isfinite(e) else math.inf for e in errors]
 
-    def _arrived(self, messages: Tensor, x: Tensor, error: float) -> bool | None:
+    def _arrived(self, messages: Tensor, x: Tensor, error: float) -> bool:
         """Whether twice the steps are no better, by more than a twentieth."""
-        if self.plan_.solver == "least-squares":
-            return True
-        x_hat = self._answer(messages, 2 * self.steps)
+        if self.plan_.solver == "descent":
+            x_hat = self._answer(messages, 2 * self.steps)
+        else:
+            target, plans = messages.mean(1), [self.plan_] * len(messages)
+            if error < EXACT or bool(self._solved(target, plans).arrived.all()):
+                return True
+            x_hat = self._solved(target, plans, 2 * rounds_for(self.mean_.numel())).x
         longer = float((x_hat.clamp(0, 1) - x).square().mean())
         return longer > 0.95 * error
 
@@ -240,19 +247,27 @@ class MaximumLikelihood(Reconstruction):
 
         The plans have one solver and one prior.
         """
-        weight = torch.tensor([p.weight for p in plans], dtype=target.dtype, device=target.device)
         if plans[0].solver == "least-squares":
-            return least_squares(self.segment_, target, self.mean_, damping=weight)
-        search = _Descent(self, target, counted, self.priors_[plans[0].prior], weight)
+            return self._solved(target, plans).x
+        prior, weight = self._prior(plans[0].prior), _weight(plans, target)
+        search = _Descent(self, target, counted, prior, weight)
         tries = [search.run(start, steps) for start in self._starts(len(target))]
         if len(tries) == 1:
             return tries[0]
         objective = torch.stack([search.objective(x) for x in tries]).nan_to_num(math.inf)
         return torch.stack(tries)[objective.argmin(0), torch.arange(len(target))]
 
+    def _solved(self, target: Tensor, plans: list[Plan], rounds: int | None = None) -> Solution:
+        damping = _weight(plans, target)
+        return least_squares(self.segment_, target, self.mean_, damping=damping, rounds=rounds)
+
     def _starts(self, n: int) -> list[Tensor]:
         mean = self.mean_.expand(n, *self.mean_.shape)
         return [mean, *(torch.rand_like(mean) for _ in range(self.restarts - 1))]
+
+
+def _weight(plans: list[Plan], like: Tensor) -> Tensor:
+    return torch.tensor([p.weight for p in plans], dtype=like.dtype, device=like.device)
 
 
 def _heard(messages: Tensor, nonzero: bool) -> tuple[Tensor, Tensor]:
