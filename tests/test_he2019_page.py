@@ -208,10 +208,11 @@ def test_the_shadow_must_win_at_conv1_and_nowhere_else(tmp_path: Path) -> None:
 
 def test_a_curve_that_is_not_whole_says_what_is_missing(tmp_path: Path) -> None:
     keep(tmp_path, defended_key("ReLU2", "dropout", 0.6, aware=True), attack(15, 0.57))
+    keep(tmp_path, defended_key("ReLU2", "dropout", 0.9, aware=False), attack(6, 0.05))
     [chart] = [c for c in defences(Findings(tmp_path)) if c.name == "defence-ReLU2-dropout"]
     assert chart.missing == "0.1, 0.3, 0.5, 0.6, 0.7, 0.9"
     published, blind, aware, line = chart.views[0].series
-    assert (len(published.x), list(blind.x), list(aware.x)) == (10, [], [0.6])
+    assert (len(published.x), list(blind.x), list(aware.x)) == (10, [0.9], [0.6])
     assert aware.y == [pytest.approx(0.55)]
     assert line.y == [0.3, 0.3]
     [layers] = figure_12(Findings(tmp_path))
