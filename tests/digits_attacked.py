@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from cutlayer.adversary import Seat
 from cutlayer.attacks import MeanSample, Reconstruction
 from cutlayer.data import DATASETS
 from cutlayer.defences import Chain, Defence, Defended, OwnerSide
@@ -42,6 +43,7 @@ def view(
     x: Tensor = X,
 ) -> tuple[View, Defended]:
     side = Defended(model[:cut], Chain(*defences)).eval()
+    seat = Seat(side, [model[cut:]], (2,))
     made = build_view(
         threat_model(threat),
         auxiliary=(x[800:1300], Y[800:1300]),
@@ -54,7 +56,7 @@ def view(
         repeats=m,
         classes=10,
         owner_side=OwnerSide(side),
-        disturb=lambda z: torch.stack([side.defence(z) for _ in range(m)], 1),
+        imitate=lambda segment: seat.imitate(segment, m),
         message_shape=tuple(side(x[:1]).shape[1:]),
     )
     return made, side

@@ -18,7 +18,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.experiment import load_network, run_attack, run_training, seat_of, view_of
 from cutlayer.record import Store
 from cutlayer.report.command import command_line
-from cutlayer.threat import Observed
+from cutlayer.threat import Observed, without_weights
 
 OWNER = nn.Linear(4, 6)
 
@@ -96,9 +96,27 @@ def test_noise_before_an_honest_party_is_part_of_what_is_expected() -> None:
     near, behind = seat(2, scale=1.0).owner_side(), seat(3, scale=1.0).owner_side()
     assert torch.equal(near(x), near(x))
     assert not torch.equal(behind(x), behind(x))
-    clean = torch.zeros(2, 5)
-    assert torch.equal(seat(3, scale=1.0).disturb(clean, 3), torch.zeros(2, 3, 5))
-    assert seat(2, scale=1.0).disturb(torch.zeros(2, 6), 3).std() > 0.3
+
+
+def test_an_imitation_has_the_noise_where_the_owner_has_it() -> None:
+    x, s = torch.rand(500, 4), seat(3, scale=1.0)
+    mine = s.imitate(s.owner_segment(), 2)
+    heard, truth = mine.overheard(x), s.send(x, 2)
+    assert heard.shape == truth.shape
+    torch.testing.assert_close(heard.std((0, 1)), truth.std((0, 1)), rtol=0.15, atol=0)
+    assert not torch.equal(heard[:, 0], heard[:, 1])
+    side = mine.side()
+    assert not torch.equal(side(x), side(x))
+    # In a network of another structure nobody can say where it belongs.
+    other = s.imitate(nn.Linear(4, 5), 2).overheard(x)
+    assert torch.equal(other[:, 0], other[:, 1])
+
+
+def test_an_imitation_is_trained_where_it_stands() -> None:
+    s = seat(3, scale=0.1)
+    shadow = without_weights(s.owner_segment())
+    s.imitate(shadow, 1).trained(torch.rand(3, 4)).sum().backward()
+    assert all(p.grad is not None for p in shadow.parameters())
 
 
 # In an experiment

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cutlayer.adversary import Seat
 from cutlayer.attacks import (
     ATTACKS,
     FLOORS,
@@ -21,7 +22,7 @@ from cutlayer.attacks import (
 )
 from cutlayer.decoders import DECODERS, decoder
 from cutlayer.defences import Chain, Defended, Laplace, OwnerSide
-from cutlayer.threat import CAPABILITIES, THREATS, Observed, View, build_view, threat_model
+from cutlayer.threat import CAPABILITIES, THREATS, Bare, Observed, View, build_view, threat_model
 
 PROTOTYPES = torch.rand(4, 12, generator=torch.Generator().manual_seed(0))
 
@@ -52,7 +53,7 @@ def view(side: Defended, threat: str = "server-and-owner", repeats: int = 1) -> 
         repeats=repeats,
         classes=4,
         owner_side=OwnerSide(side),
-        disturb=lambda z: side.defence(z)[:, None],
+        imitate=lambda segment: Seat(side, [], (2,)).imitate(segment, repeats),
     )
 
 
@@ -198,10 +199,10 @@ def test_a_view_hands_out_what_its_threat_model_grants_and_nothing_else(threat: 
         "owner_structure": v.owner_structure,
         "far_segment": v.far_segment,
         "defence": v.defence,
-        "disturb": v.disturb,
+        "imitate": None if v.imitate is Bare else v.imitate,
         "owner_side": v.owner_side,
     }
-    of = {"disturb": {"defence"}, "owner_side": {"defence", "owner_segment"}}
+    of = {"imitate": {"defence"}, "owner_side": {"defence", "owner_segment"}}
     granted = {name for name in held if of.get(name, {name}) <= THREATS[threat].has}
     assert {k for k, value in held.items() if value is not None} == granted
     unsaid = {"owner_structure"} if "owner_segment" in v.threat.has else set()  # it is implied

@@ -14,10 +14,51 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from .defences import Defended, Kept, OwnerSide
+from .defences import Chain, Defended, Kept, OwnerSide, in_phase
 from .threat import without_weights
 
 TRAFFIC = 2000  # messages that honest parties passed on, and that were written down
+
+
+class Front(nn.Sequential):
+    """The owner's segment, and behind it those of honest parties, each a child."""
+
+
+@dataclass(frozen=True)
+class Imitated:
+    """An adversary's own segment in the owner's place, among copies of the owner's defences.
+
+    Args:
+        defended: The segment and the defences.
+        behind: Its stand-ins for honest parties in front of the adversary.
+        repeats: How many messages of each input are overheard.
+    """
+
+    defended: Defended
+    behind: nn.Sequential
+    repeats: int
+
+    def trained(self, x: Tensor) -> Tensor:
+        """Samples to messages in the phase "train", as the far segment got the owner's."""
+        with in_phase(self.defended.defence, "train"):
+            message: Tensor = self.behind(self.defended(x))
+        return message
+
+    @torch.no_grad()
+    def overheard(self, x: Tensor) -> Tensor:
+        """Samples to messages as they would be overheard, ``(N, m, ...)``."""
+        return _passed(self.behind, self.defended.repeats(x, self.repeats))
+
+    def side(self) -> nn.Module:
+        """A copy as it is now, up to what is random at the cut."""
+        return OwnerSide(self.defended, behind=self.behind)
+
+
+def _passed(behind: nn.Module, messages: Tensor) -> Tensor:
+    """``(N, m, ...)`` messages through a module for ``(N, ...)``."""
+    n, m = messages.shape[:2]
+    passed: Tensor = behind(messages.flatten(0, 1)).unflatten(0, (n, m))
+    return passed
 
 
 @dataclass(frozen=True)
@@ -42,28 +83,32 @@ class Seat:
     @torch.no_grad()
     def heard(self, messages: Tensor) -> Tensor:
         """``(N, m, ...)`` as they leave the owner, to what the adversary hears of them."""
-        n, m = messages.shape[:2]
-        passed: Tensor = self.honest(messages.flatten(0, 1)).unflatten(0, (n, m))
-        return passed
+        return _passed(self.honest, messages)
 
     @torch.no_grad()
     def send(self, x: Tensor, m: int, *, kept: Kept | None = None) -> Tensor:
         """m messages of each input, ``(N, m, ...)``, as the adversary hears them."""
         return self.heard(self.defended.repeats(x, m, kept=kept))
 
-    def disturb(self, z: Tensor, m: int) -> Tensor:
-        """Clean messages where the adversary sits, to m of each as it might hear them.
+    def imitate(self, segment: nn.Module, m: int) -> Imitated:
+        """A segment of the adversary's own in front of it, m messages of each input overheard.
 
-        Behind an honest party nobody can say what a defence before it does to them.
+        The owner's layers and those of honest parties get the defences where they belong. With a
+        network of another structure nobody can say what a defence at the cut becomes behind an
+        honest party: there, only those on the input act.
         """
+        chain = copy.deepcopy(self.defended.defence).requires_grad_(False)
+        if isinstance(segment, Front):
+            owner, *honest = segment
+            return Imitated(Defended(owner, chain), nn.Sequential(*honest), m)
         if len(self.honest):
-            return torch.stack([z] * m, dim=1)
-        return torch.stack([self.defended.defence(z) for _ in range(m)], dim=1)
+            chain = Chain(*chain.at("input"))
+        return Imitated(Defended(segment, chain), nn.Sequential(), m)
 
     def owner_segment(self) -> nn.Module:
         """Everything in front of the adversary, without the defences."""
         front, honest = self.defended.segment, self.honest
-        return nn.Sequential(front, *honest) if len(honest) else front
+        return Front(front, *honest) if len(honest) else front
 
     def owner_side(self) -> nn.Module:
         """The same with the defences, as far as they can be computed ahead."""

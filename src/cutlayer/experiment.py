@@ -212,7 +212,7 @@ def view_of(assembly: Assembly, network: Network) -> View:
             repeats=e.repeats,
             classes=assembly.classes,
             owner_side=seat.owner_side(),
-            disturb=lambda z: seat.disturb(z, e.repeats),
+            imitate=lambda segment: seat.imitate(segment, e.repeats),
             message_shape=tuple(seat.send(before[:1], 1).shape[2:]),
             traffic=seat.traffic(before),
         )

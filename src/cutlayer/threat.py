@@ -7,7 +7,7 @@ table row. An attack that needs more than its model grants is refused before it 
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -129,6 +129,37 @@ class Observed:
     labels: Tensor | None = None
 
 
+class Imitation(Protocol):
+    """A segment of the adversary's own in the owner's place, among the defences that it knows."""
+
+    def trained(self, x: Tensor) -> Tensor:
+        """Samples to messages as while the network is trained; gradients reach the segment."""
+
+    def overheard(self, x: Tensor) -> Tensor:
+        """Samples to messages as they would be overheard, ``(N, m, ...)``."""
+
+    def side(self) -> nn.Module:
+        """A copy as it is now, in the form of ``View.owner_side``."""
+
+
+@dataclass(frozen=True)
+class Bare:
+    """An imitation without any defence."""
+
+    segment: nn.Module
+
+    def trained(self, x: Tensor) -> Tensor:
+        message: Tensor = self.segment(x)
+        return message
+
+    @torch.no_grad()
+    def overheard(self, x: Tensor) -> Tensor:
+        return self.trained(x)[:, None]
+
+    def side(self) -> nn.Module:
+        return copy.deepcopy(self.segment)
+
+
 @dataclass(frozen=True, kw_only=True)
 class View:
     """Everything the adversary may touch; what the threat model withholds is ``None``.
@@ -142,7 +173,8 @@ class View:
     query_repeats: Two queries of the same sample give the same message.
     owner_side: Samples to the message that the known defence starts from: everything but what is
         random at the cut. Differentiable; random where a defence on the input is.
-    disturb: Such messages ``(N, ...)`` to what would be overheard of them, ``(N, m, ...)``.
+    imitate: Puts a segment of the adversary's own among the defences it knows: all the owner's,
+        or none.
     traffic: By name of a part of ``far_segment`` that the adversary does not hold: messages that
         went into it, and what came out, ``(M, ...)`` each.
     message_shape: Of one message; anyone who listens sees it.
@@ -161,7 +193,7 @@ class View:
     owner_structure: nn.Module | None = None
     far_segment: nn.Module | None = None
     defence: tuple[str, ...] | None = None
-    disturb: Callable[[Tensor], Tensor] | None = None
+    imitate: Callable[[nn.Module], Imitation] = Bare
     traffic: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     repeats: int = 1
     classes: int = 0
@@ -194,7 +226,7 @@ def build_view(
     repeats: int,
     classes: int,
     owner_side: nn.Module | None = None,
-    disturb: Callable[[Tensor], Tensor] | None = None,
+    imitate: Callable[[nn.Module], Imitation] = Bare,
     message_shape: tuple[int, ...] = (),
     traffic: Mapping[str, tuple[Tensor, Tensor]] | None = None,
 ) -> View:
@@ -203,8 +235,9 @@ def build_view(
     Args:
         send: The defended serving path: ``(N, ...)`` and m to messages ``(N, m, ...)``.
         stochastic: Whether two calls of it differ.
-        owner_side, disturb: The same path without and with what is random at the cut, for an
-            adversary who knows the defence.
+        owner_side: The same path without what is random at the cut, for an adversary who knows
+            the defence.
+        imitate: What the adversary can put in the owner's place, knowing the defence.
     """
     counts = {"queries": 0}
 
@@ -230,7 +263,7 @@ def build_view(
         owner_structure=granted("owner_structure", without_weights(owner_segment)),
         far_segment=granted("far_segment", copy.deepcopy(far_segment)),
         defence=granted("defence", defence),
-        disturb=granted("defence", disturb),
+        imitate=granted("defence", imitate) or Bare,
         traffic=granted("far_segment", traffic) or {},
         repeats=repeats,
         classes=classes,

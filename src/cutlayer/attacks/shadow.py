@@ -3,22 +3,33 @@
 import copy
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
 
 from ..encoders import ENCODERS, encoder
 from ..errors import did_you_mean
 from ..precision import laid_out
-from ..threat import Observed, View
+from ..threat import Bare, Observed, View
 from .base import Reconstruction
+from .lesson import Answers, FromAnswers, FromLabels, Lesson, Send, batches
 from .likelihood import MaximumLikelihood, Prior
 
 Source = Literal["labels", "queries"]
-Adam = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A shadow at its best epoch.
+
+    history: Its loss on the validation share by epoch. stand_ins: As of its ``Lesson``.
+    """
+
+    segment: nn.Module
+    history: list[float]
+    stand_ins: dict[str, str]
 
 
 class Shadow(Reconstruction):
@@ -26,8 +37,13 @@ class Shadow(Reconstruction):
 
     After He et al. (2019), algorithm 3. Without queries, the shadow is trained in front of the
     server's own segment, which stays as it is, until the two classify the adversary's labelled
-    samples; what it then makes of an input resembles what the owner sends. With queries it is
-    trained on the owner's answers (their table 8).
+    samples; what it then makes of an input resembles what the owner sends. It is trained and
+    searched through among the owner's defences, which are known.
+
+    With queries it is trained on the owner's answers (their table 8). Where the defence is random,
+    every epoch asks anew, and it learns the mean of all answers. Where zeros come and go in them,
+    as under dropout, another shadow learns from what was not zero; the one through which more can
+    be read on the attacker's validation share is kept.
 
     The weight of the prior is chosen without the owner: a second shadow, of other first weights,
     plays the owner, so that the search is tried through a stand-in that is as wrong as the real
@@ -35,7 +51,7 @@ class Shadow(Reconstruction):
 
     In a chain, the adversary may lack parties behind its first one. Between two of its own it has
     written down what went into the honest ones and came out, and trains a stand-in on that; those
-    at the end are trained together with the shadow.
+    at the end are trained together with the shadow. ``stand_ins`` in the record says so.
 
     Args:
         learn_from: "labels" or "queries".
@@ -100,45 +116,86 @@ class Shadow(Reconstruction):
         )
 
     def _fit(self, view: View) -> None:
-        self.segment_, history = self._trained(view, "shadow")
-        heard = view.query
-        if self.learn_from == "labels" and self.weight is None:
-            twin, _ = self._trained(view, "second shadow")
-            heard = _as_owner(twin, view)
-        self.search_ = self._likelihood()
-        self.search_.on_progress = self.on_progress
-        self.search_.fit(replace(view, owner_segment=self.segment_, owner_side=None, query=heard))
-        if self.learn_from == "labels":
-            # Two shadows differ more than one differs from the owner: that they fail each other
-            # says what weight to choose, not that the search is in vain.
-            self.search_.guesses_ = False
-            self.search_.fitted_.pop("answers_with", None)
-        stood_still = len(history) < self.epochs
-        self.converged_ = bool(self.search_.converged_) and stood_still
+        fitted = self._by_labels if self.learn_from == "labels" else self._by_queries
+        found, self.search_ = fitted(view)
+        self.segment_ = found.segment
+        self.converged_ = bool(self.search_.converged_) and len(found.history) < self.epochs
+        losses = [loss if math.isfinite(loss) else None for loss in found.history]
         self.fitted_ = {
             **self.search_.fitted_,
-            "shadow_epochs": len(history),
-            "shadow_validation_loss": [h if math.isfinite(h) else None for h in history],
+            **self.fitted_,
+            "shadow_epochs": len(found.history),
+            "shadow_validation_loss": losses,
         }
+        if found.stand_ins:
+            self.fitted_["stand_ins"] = found.stand_ins
 
-    def _trained(self, view: View, stage: str) -> tuple[nn.Module, list[float]]:
-        """A shadow at its best epoch, and the loss on the validation share by epoch."""
-        shadow, lesson = self._untrained(view), _Lesson.of(view, self.learn_from, self._adam)
+    def _by_labels(self, view: View) -> tuple[Trained, MaximumLikelihood]:
+        """Trained and searched through among the defences; another shadow plays the owner."""
+        found = self._trained(view, lambda: FromLabels(view, self._adam), "shadow")
+        mine = owner = view.imitate(found.segment)
+        if self.weight is None:
+            twin = self._trained(view, lambda: FromLabels(view, self._adam), "second shadow")
+            owner = view.imitate(twin.segment)
+        search = self._searched(view, found.segment, mine.side(), owner.overheard)
+        # Two shadows differ more than one differs from the owner: that they fail each other
+        # says what weight to choose, not that the search is in vain.
+        search.guesses_ = False
+        search.fitted_.pop("answers_with", None)
+        return found, search
+
+    def _by_queries(self, view: View) -> tuple[Trained, MaximumLikelihood]:
+        """Trained on answers; where zeros come and go in these, both ways to take them are tried.
+
+        What a search through either comes to on the validation share decides.
+        """
+        answers = Answers(view, view.auxiliary), Answers(view, view.validation)
+        if not view.query_repeats:
+            answers[1].ask()
+        both = answers[1].zeros_come_and_go()
+        tried = [self._by_answers(view, answers, n) for n in ((False, True) if both else (False,))]
+        best = min(range(len(tried)), key=lambda i: _error(tried[i][1]))
+        if both:
+            self.fitted_ = {"learned_from_nonzero": best == 1}
+        return tried[best]
+
+    def _by_answers(
+        self, view: View, answers: tuple[Answers, Answers], nonzero: bool
+    ) -> tuple[Trained, MaximumLikelihood]:
+        def lesson() -> Lesson:
+            return FromAnswers(view, answers, nonzero=nonzero)
+
+        found = self._trained(replace(view, imitate=Bare), lesson, "shadow")
+        return found, self._searched(view, found.segment, None, view.query)
+
+    def _searched(
+        self, view: View, segment: nn.Module, side: nn.Module | None, heard: Send | None
+    ) -> MaximumLikelihood:
+        """The search through a shadow, tried on what is heard of the attacker's own samples."""
+        search = self._likelihood()
+        search.on_progress = self.on_progress
+        return search.fit(replace(view, owner_segment=segment, owner_side=side, query=heard))
+
+    def _trained(self, view: View, make: Callable[[], Lesson], stage: str) -> Trained:
+        shadow, lesson = self._untrained(view), make()
+        send = view.imitate(shadow).trained
         weights = [*shadow.parameters(), *lesson.trainable()]
         if not weights:
-            return shadow.eval(), [lesson.validation_loss(shadow)]
+            return Trained(shadow.eval(), [lesson.validation_loss(send)], lesson.stand_ins)
         optimiser = self._adam(weights)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs)
         history, best = list[float](), copy.deepcopy(shadow.state_dict())
         for epoch in range(self.epochs):
             self.on_progress(stage, epoch, self.epochs)
+            lesson.begin(epoch)
             shadow.train()
-            for index in torch.randperm(len(lesson.x)).split(self.batch_size):
+            for index in batches(lesson.samples, self.batch_size):
                 optimiser.zero_grad(set_to_none=True)
-                lesson.loss(shadow, index).backward()
+                lesson.loss(send, index).backward()
                 optimiser.step()
             schedule.step()
-            history.append(lesson.validation_loss(shadow))
+            shadow.eval()
+            history.append(lesson.validation_loss(send))
             if not math.isfinite(history[-1]):
                 break
             if history[-1] <= min(history):
@@ -146,7 +203,8 @@ class Shadow(Reconstruction):
             elif len(history) - history.index(min(history)) > 5:
                 break
         shadow.load_state_dict(best)
-        return shadow.eval().requires_grad_(False), history
+        segment = shadow.eval().requires_grad_(False)
+        return Trained(segment, history, lesson.stand_ins)
 
     def _adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, self.learning_rate, fused=True)
@@ -166,71 +224,7 @@ class Shadow(Reconstruction):
         return self.search_.reconstruct(seen)
 
 
-def _as_owner(twin: nn.Module, view: View) -> Any:
-    """A second shadow as if it were the owner: what would be overheard of it."""
-
-    def heard(x: Tensor) -> Tensor:
-        z: Tensor = twin(x)
-        return view.disturb(z) if view.disturb else z[:, None]
-
-    return heard
-
-
-def _imitate(part: nn.Module, given: Tensor, made: Tensor, adam: Adam, passes: int = 20) -> None:
-    """Train a part to do what its honest owner was seen doing."""
-    if not any(True for _ in part.parameters()):
-        return
-    optimiser = adam(part.parameters())
-    for _ in range(passes):
-        for index in torch.randperm(len(given)).split(32):
-            optimiser.zero_grad(set_to_none=True)
-            mse_loss(part(given[index]), made[index]).backward()
-            optimiser.step()
-    part.requires_grad_(False)
-
-
-class _Lesson:
-    """What a shadow is trained on, and how wrong it is."""
-
-    def __init__(
-        self, x: Tensor, target: Tensor, x_stop: Tensor, target_stop: Tensor, far: nn.Module | None
-    ) -> None:
-        self.x, self.target, self.x_stop, self.target_stop = x, target, x_stop, target_stop
-        self.far = far
-
-    @classmethod
-    def of(cls, view: View, source: Source, adam: Adam) -> "_Lesson":
-        if source == "queries":
-            assert view.query is not None
-            query = view.query
-            z, z_stop = (
-                torch.cat([query(part).mean(1) for part in x.split(256)])
-                for x in (view.auxiliary, view.validation)
-            )
-            return cls(view.auxiliary, z, view.validation, z_stop, None)
-        assert view.far_segment is not None
-        assert view.auxiliary_labels is not None
-        assert view.validation_labels is not None
-        far = copy.deepcopy(view.far_segment).eval()
-        for name, (given, made) in view.traffic.items():
-            _imitate(far.get_submodule(name), given, made, adam)
-        labels, labels_stop = view.auxiliary_labels, view.validation_labels
-        return cls(view.auxiliary, labels, view.validation, labels_stop, far)
-
-    def trainable(self) -> list[nn.Parameter]:
-        """Weights behind the cut that the adversary does not know."""
-        return [p for p in self.far.parameters() if p.requires_grad] if self.far else []
-
-    def _error(self, shadow: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-        z = shadow(x)
-        return mse_loss(z, target) if self.far is None else cross_entropy(self.far(z), target)
-
-    def loss(self, shadow: nn.Module, index: Tensor) -> Tensor:
-        return self._error(shadow, self.x[index], self.target[index])
-
-    @torch.no_grad()
-    def validation_loss(self, shadow: nn.Module) -> float:
-        shadow.eval()
-        pairs = zip(self.x_stop.split(512), self.target_stop.split(512), strict=True)
-        parts = [self._error(shadow, x, t) * len(x) for x, t in pairs]
-        return float(torch.stack(parts).sum() / len(self.x_stop))
+def _error(search: MaximumLikelihood) -> float:
+    """On the attacker's validation share."""
+    error: float | None = search.fitted_["validation_mse"][0]
+    return math.inf if error is None else error
