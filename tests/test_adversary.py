@@ -193,6 +193,9 @@ def test_the_record_says_who_attacked(store: Store) -> None:
     assert one.victim == two.victim  # who attacks does not change the network
     assert one.threat["holds"] == "party 3 of 4"
     assert "holds the segments of parties 2 and 4 of 4" in two.threat["words"]
+    assert (one.threat["honest"], two.threat["honest"]) == ("parties 2 and 4 of 4", "party 3 of 4")
+    everyone = run_attack(assembly(adversaries=[2, 3, 4], **kinds), store)
+    assert "honest" not in everyone.threat
     assert one.data["message_shape"] == [8, 6, 6]  # what leaves the owner
     assert "--adversaries 2 --adversaries 4" in command_line(two)
 
@@ -240,6 +243,19 @@ def test_what_was_written_down_is_no_answer_to_a_sample_of_ones_own(store: Store
     own = seat_of(a, network).send(view.auxiliary[: len(given)], 1)[:, 0]
     through = network.behind[0](own)
     assert (given[: len(through)] - through).flatten(1).abs().amax(1).min() > 1e-3
+
+
+def test_the_record_says_what_stood_in_for_honest_parties(store: Store) -> None:
+    kinds = {"attack": "shadow:epochs=1,steps=2,weight=0.1", "threat": "query-free"}
+    records = {
+        who: run_attack(assembly(adversaries=list(who), **kinds), store)
+        for who in ((2, 4), (2, 3), (2, 3, 4))
+    }
+    assert records[2, 4].attack["stand_ins"] == {
+        "between3": "learned before, from 800 messages seen on either side"
+    }
+    assert records[2, 3].attack["stand_ins"] == {"end4": "learned along with the shadow"}
+    assert "stand_ins" not in records[2, 3, 4].attack
 
 
 def test_parts_without_weights_are_stood_in_for(store: Store) -> None:

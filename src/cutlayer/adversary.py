@@ -161,6 +161,17 @@ class Seat:
         >>> Seat(None, [None] * 3, (2, 4)).in_words()  # type: ignore[arg-type, list-item]
         'parties 2 and 4 of 4'
         """
-        names = [str(n) for n in self.parties]
-        many = "parties" if len(names) > 1 else "party"
-        return f"{many} {' and '.join(names)} of {len(self.behind) + 1}"
+        return self._named(self.parties)
+
+    def honest_in_words(self) -> str | None:
+        """Which of the others but the owner are honest; ``None`` where nobody is.
+
+        >>> Seat(None, [None] * 3, (2, 4)).honest_in_words()  # type: ignore[arg-type, list-item]
+        'party 3 of 4'
+        """
+        honest = [n for n in range(2, len(self.behind) + 2) if n not in self.parties]
+        return self._named(honest) if honest else None
+
+    def _named(self, parties: Sequence[int]) -> str:
+        many = "parties" if len(parties) > 1 else "party"
+        return f"{many} {' and '.join(map(str, parties))} of {len(self.behind) + 1}"

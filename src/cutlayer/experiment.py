@@ -272,6 +272,8 @@ def described_threat(assembly: Assembly, seat: Seat) -> dict[str, Any]:
         own = f"holds the segments of {seat.in_words()}"
         found["words"] = [own if w == whole else w for w in found["words"]]
         found["holds"] = seat.in_words()
+        if honest := seat.honest_in_words():
+            found["honest"] = honest
     return found
 
 
