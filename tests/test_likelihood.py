@@ -139,16 +139,16 @@ def ill_conditioned(elements: int, smallest: float) -> nn.Linear:
 
 def test_a_solution_says_whether_it_came_to_the_end() -> None:
     f, x, prior = ill_conditioned(40, 1e-4), torch.rand(3, 40), torch.full((40,), 0.5)
-    damping = torch.tensor([0.0, 0.1, 0.0])
+    damping = torch.tensor([0.1, 0.0, 0.0])
     short = least_squares(f, f(x), prior, damping=damping, rounds=1)
-    assert short.arrived.tolist() == [False, True, False]
+    assert short.arrived.tolist() == [True, False, False]
     whole = least_squares(f, f(x), prior, damping=damping)
     assert whole.arrived.all()
-    wrong = [(s.x - x)[[0, 2]].square().mean() for s in (short, whole)]
+    wrong = [(s.x - x)[1:].square().mean() for s in (short, whole)]
     assert wrong[1] < 1e-3 * wrong[0]
     # Who arrives early is left alone, and waits for nobody.
-    alone = least_squares(f, f(x[1:2]), prior, damping=damping[1:2])
-    torch.testing.assert_close(whole.x[1:2], alone.x)
+    alone = least_squares(f, f(x[:1]), prior, damping=damping[:1])
+    torch.testing.assert_close(whole.x[:1], alone.x)
 
 
 def test_least_squares_that_were_cut_off_have_not_converged(
