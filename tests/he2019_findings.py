@@ -70,6 +70,9 @@ def folder(results: Path, tasks: Sequence[Task]) -> Path:
     for task in tasks:
         if task.run == "classifier":
             keep(results, task.key, classifier(place_of(task.key)))
+        elif task.run == "arbitrary":
+            kinds_of_victims = task.options["victims_from"]
+            keep(results, task.key, {"kinds": {k: attack(20, 0.6) for k in kinds_of_victims}})
         elif task.run == "attack":
             kinds.setdefault((place_of(task.key), kind_of(task.key)), []).append(task.key)
     for keys in kinds.values():

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from ..claims import Claim, Judge, NotRun, Verdict, held, judged
 from ..findings import Findings
+from .arbitrary import arbitrary_inputs
 from .comparison import Found, attack, defended_key
 from .published import CUTS, FIGURE_12, GOOD_PSNR, UNRECOGNISABLE, Data
 from .tasks import CHAINS, DEFENDED, DROPOUT, SEEDS, chain_name
@@ -270,6 +271,7 @@ def _free_dropout(findings: Findings) -> tuple[Verdict, str]:
 
 # To have more judged, add the claim and its rule.
 RULES: tuple[tuple[str, Judge], ...] = (
+    ("An arbitrary input is recovered (abstract).", arbitrary_inputs),
     ("White-box: behind the first convolution inputs come back nearly exactly (table 3).", _exact),
     ("The deeper the cut, the worse the picture (tables 3, 4, 6).", _deeper),
     ("Behind ReLU32 a white-box picture is unrecognisable (table 3).", _too_deep),

@@ -49,7 +49,11 @@ def classifier(data: Data, options: Options, **more: Any) -> dict[str, Any]:
 
 def _in_full(data: Data) -> dict[str, Any]:
     theirs = TARGET_TRAINING[data]
-    return {"epochs": theirs.epochs, "halve_every": theirs.halved_every}
+    return {
+        "shares": "he2019-full",
+        "epochs": theirs.epochs,
+        "halve_every": theirs.halved_every,
+    }
 
 
 def lengthened(attack: Mapping[str, Any]) -> Mapping[str, Any]:

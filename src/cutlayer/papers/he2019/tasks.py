@@ -6,6 +6,7 @@ from typing import Any
 
 from ..paper import Options
 from ..task import Task
+from . import arbitrary
 from .curves import CUT_BEHIND_INPUT
 from .cuts import cut_tasks
 from .factors import factor_tasks
@@ -48,6 +49,7 @@ def _of(data: Data, options: Options) -> Iterator[Task]:
         yield from _chains(make)
         yield from _defences(make)
         yield from factor_tasks(options)
+    yield from arbitrary.tasks_of(make)
     yield from cut_tasks(make)
 
 
