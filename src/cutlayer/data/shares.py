@@ -13,7 +13,8 @@ from .dataset import Dataset
 _TRAIN = ("owners", "auxiliary", "attacker_validation", "judge")  # in this order of the train part
 _TEST = ("validation", "victims")
 _NEEDED = ("owners", "auxiliary", "attacker_validation", "victims")
-PLANS = ("default", "titcombe2021", "he2019")
+PLANS = ("default", "titcombe2021", "he2019", "he2019-full")
+_OF_HE = {"he2019": (45, 10, 2, 3), "he2019-full": (31, 26, 1, 2)}  # of 60, in train
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +152,8 @@ def share_out(
             ``"titcombe2021"``: the shares of their appendix D, for 60,000 + 10,000 samples.
             ``"he2019"``: owners 3/4, auxiliary 1/6, attacker_validation 1/30 and judge 1/20 of
             train; the first half of test are the victims, among them the ten images that He et
-            al. show, the rest is validation.
+            al. show, the rest is validation. ``"he2019-full"``: likewise, but 31, 26, 1 and 2
+            parts of 60, so that the attacker has nearly as many samples as the network.
             Or a count for each share: validation and victims come from the test part where there
             is one, the others from train; ``validation`` and ``judge`` may be left out.
         owners: Into how many nearly equal parts the owners' training share is divided.
@@ -208,7 +210,7 @@ def _division(
     But behind the validation share where a test part is published: so do Titcombe et al.
     """
     if len(pools) == 2:
-        return _TRAIN, _TEST[::-1] if plan == "he2019" else _TEST
+        return _TRAIN, _TEST[::-1] if isinstance(plan, str) and plan in _OF_HE else _TEST
     return (("victims", "validation", *_TRAIN),)
 
 
@@ -229,13 +231,13 @@ def _counts(
             "plan titcombe2021 wants train 60000 and test 10000 samples, as MNIST has: "
             f"{dataset.name} has {got}; take plan default, which keeps its fractions"
         )
-    if plan == "he2019" and len(sizes) != 2:
+    if plan in _OF_HE and len(sizes) != 2:
         raise ValueError(
-            f"plan he2019 wants published train and test parts: {dataset.name} has none; take "
+            f"plan {plan} wants published train and test parts: {dataset.name} has none; take "
             "plan default"
         )
-    if plan == "he2019":
-        counts = _parted(sizes["train"], dict(zip(_TRAIN, (45, 10, 2, 3), strict=True)))
+    if plan in _OF_HE:
+        counts = _parted(sizes["train"], dict(zip(_TRAIN, _OF_HE[plan], strict=True)))
         counts |= _parted(sizes["test"], dict(zip(_TEST, (1, 1), strict=True)))
     elif len(sizes) == 2:
         counts = _parted(sizes["train"], dict(zip(_TRAIN, (8, 1, 1, 2), strict=True)))
