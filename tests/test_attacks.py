@@ -13,6 +13,7 @@ from cutlayer.attacks import (
     FLOORS,
     AffineInverse,
     ClassMean,
+    ConfidenceInversion,
     InverseNetwork,
     MaximumLikelihood,
     MeanSample,
@@ -295,8 +296,9 @@ def test_the_published_decoder_without_activations_is_affine_and_ours_is_not() -
 
 
 def test_every_attack_and_floor_is_under_test() -> None:
-    # The other two are in test_likelihood.py.
-    assert set(ATTACKS.values()) == {InverseNetwork, AffineInverse, MaximumLikelihood, Shadow}
+    # The others are in test_likelihood.py, test_shadow.py and test_prediction_api.py.
+    known = {InverseNetwork, AffineInverse, MaximumLikelihood, Shadow, ConfidenceInversion}
+    assert set(ATTACKS.values()) == known
     assert set(FLOORS.values()) == {MeanSample, ClassMean, NearestAuxiliary}
 
 

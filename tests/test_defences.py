@@ -43,7 +43,8 @@ NOISES = [
 
 
 def test_every_defence_is_under_test() -> None:
-    assert {type(d) for d in EVERY} == set(DEFENCES.values())
+    known = {d for d in DEFENCES.values() if d.site != "output"}  # of which test_output_defences.py
+    assert {type(d) for d in EVERY} == known
 
 
 @pytest.mark.parametrize("defence", EVERY, ids=repr)

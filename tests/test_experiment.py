@@ -568,7 +568,7 @@ class Gain(Defence):
 class Both(Defence):
     """Not a site that this release perturbs."""
 
-    site = "output"
+    site = "weights"
 
 
 def test_what_a_defence_learned_in_training_is_served(tmp_path: Path) -> None:
@@ -578,7 +578,7 @@ def test_what_a_defence_learned_in_training_is_served(tmp_path: Path) -> None:
     served = load_network(a, store, trained.id).defended.defence.members[0].gain
     assert torch.equal(served, learned)
     assert not torch.equal(a.defence().members[0].gain, learned)  # it did learn
-    with pytest.raises(ConfigError, match="site input or cut wanted, got 'output'"):
+    with pytest.raises(ConfigError, match="site input, cut or output wanted, got 'weights'"):
         assembly(defence="test_experiment:Both")
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cutlayer.defences import DEFENCES
 from cutlayer.defences.outputs import (
     AdversarialNoise,
     LabelFlippingPoisoning,
@@ -42,6 +43,11 @@ PRESERVING: tuple[Callable[[], OutputDefence], ...] = (
     lambda: Purification(epochs=2),
     lambda: PoisoningGenerator(0.05, steps=2, epochs=1, samples=64),
 )
+
+
+def test_every_output_defence_is_under_test() -> None:
+    known = {d for d in DEFENCES.values() if d.site == "output"}
+    assert {type(make()) for make in PRESERVING} | {LabelFlippingPoisoning} == known
 
 
 def vectors(n: int, classes: int, *, seed: int = 0, sharpness: float = 4.0) -> Tensor:

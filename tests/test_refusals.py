@@ -20,6 +20,7 @@ VARIANTS = {  # as typed, and quick
     "shadow by queries of unknown structure": (
         "shadow:learn_from=queries,structure=auto,epochs=1,steps=5"
     ),
+    "confidence-inversion": "confidence-inversion:epochs=1",
 }
 NEEDS = {  # by hand, so that an attack cannot quietly ask for less or more
     "inverse-network": {"query"},
@@ -29,6 +30,7 @@ NEEDS = {  # by hand, so that an attack cannot quietly ask for less or more
     "shadow of unknown structure": {"far_segment", "auxiliary_labels"},
     "shadow by queries": {"query", "owner_structure"},
     "shadow by queries of unknown structure": {"query"},
+    "confidence-inversion": {"confidences"},
 }
 
 
@@ -72,13 +74,14 @@ def test_an_attack_is_refused_by_name_or_carried_out(
     # With what the model grants and nothing else it gets through, so it needs no more.
     record = run_attack(Assembly.of(parse(wanted), rows), store)
     assert record.threat["name"] == threat
-    assert (record.attack["queries"] > 0) <= ("query" in THREATS[threat].has)
+    assert (record.attack["queries"] > 0) <= bool({"query", "confidences"} & THREATS[threat].has)
     assert record.leakage["mse"].n == 10
 
 
 @pytest.mark.parametrize("attack", VARIANTS)
 def test_what_it_says_it_needs_is_what_it_needs(attack: str) -> None:
-    part = parse(fields("server-and-owner", VARIANTS[attack])).attack
+    granting = next(name for name, m in THREATS.items() if NEEDS[attack] <= m.has)
+    part = parse(fields(granting, VARIANTS[attack])).attack
     assert resolve("attack", part.kind)(**part.args).needs == NEEDS[attack]
 
 

@@ -81,8 +81,12 @@ class Seat:
         return nn.Sequential(*self.behind[: self.parties[0] - 2])
 
     @torch.no_grad()
-    def heard(self, messages: Tensor) -> Tensor:
-        """``(N, m, ...)`` as they leave the owner, to what the adversary hears of them."""
+    def heard(self, messages: Tensor, x: Tensor | None = None) -> Tensor:
+        """``(N, m, ...)`` as they leave the owner, to what the adversary hears of them.
+
+        Args:
+            x: The inputs, which make no difference here.
+        """
         return _passed(self.honest, messages)
 
     @torch.no_grad()

@@ -278,6 +278,13 @@ def _cross_checks(e: Experiment) -> list[str]:
             f"attack {e.attack.kind} needs {what!r}, which "
             f"threat model {e.threat!r} withholds; granted by {', '.join(granting)}"
         )
+    if "confidences" not in has:
+        found += [
+            f"defence {p.kind} acts on released confidences, which threat model {e.threat!r} does "
+            "not go by: take threat prediction-api, or another defence"
+            for p in e.defence
+            if getattr(resolve("defence", p.kind), "site", None) == "output"
+        ]
     if e.auxiliary is not None and e.auxiliary_share == "owners":
         found.append("auxiliary_share: owners wanted, and another data set: leave one of them out")
     if e.keep == "best" and not e.passes:

@@ -106,6 +106,24 @@ def utility_of(logits: Tensor, y: Tensor) -> Scores:
     }
 
 
+def released_utility(p: Tensor, released: Tensor, y: Tensor) -> Scores:
+    """What a prediction API is still worth: ``utility_of`` of what it releases, and how far that is
+    from what the classifier said.
+
+    label_agreement: share of answers with the classifier's label. l1_distortion: mean L1 distance
+    of the vectors, in [0, 2].
+
+    Args:
+        p: ``(N, K)`` of the classifier. released: ``(N, K)``.
+    """
+    agree = (p.argmax(1) == released.argmax(1)).float()
+    away = (p.double() - released.double()).abs().sum(1).float()
+    return utility_of(released.clamp_min(1e-30).log(), y) | {
+        "label_agreement": estimate(agree, leaks="low"),
+        "l1_distortion": estimate(away),
+    }
+
+
 def estimate(values: Tensor, *, leaks: str = "high") -> Estimate:
     """Mean, interval, and the value that the worst-off 5 % of the victims reach or pass."""
     low, high = bootstrap(values)

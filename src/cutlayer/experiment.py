@@ -27,14 +27,16 @@ from .evaluation import (
     gallery,
     grade,
     leakage_of,
+    released_utility,
     shuffled_dependence,
     utility_of,
 )
 from .judge import read
 from .metrics import accuracy
-from .overhear import overhear
+from .overhear import Heard, overhear
 from .parts import resolve
-from .record import Record, Store
+from .prediction_api import PRIVATE, PredictionApi
+from .record import Record, Scores, Store
 from .streams import stream
 from .threat import CAPABILITIES, View, build_view, threat_model
 from .trained import (
@@ -120,18 +122,18 @@ def carry_out(
     judge, judged_by = trained_judge(assembly, store, on_progress)
     started = time.perf_counter()
     network = load_network(assembly, store, trained.id)
-    view = view_of(assembly, network)
+    post = listening_post(assembly, network)
+    view = view_of(assembly, network, post)
     attack = fitted or fitted_attack(assembly, view, on_progress)
     queries = view.counts["queries"]
-    guesses = fitted_floors(assembly, view, network)
+    guesses = fitted_floors(assembly, view, post)
     listeners = {"attack": attack, **guesses}
 
     whose = assembly.attacked
     x, y = assembly.take(whose.index, whose.dataset)
-    seat = seat_of(assembly, network)
     heard = overhear(
         network,
-        seat,
+        post,
         listeners,
         x,
         y,
@@ -148,16 +150,17 @@ def carry_out(
     truth = Truth(x, y if whose.known_kind else None, heard.sent, readers)
     leakage, values = leakage_of(truth, heard.x_hat["attack"])
     floors = {name: grade(truth, heard.x_hat[name])[0] for name in guesses}
-    utility = utility_of(heard.logits, y) if whose.known_kind else {}
+    utility = _utility(heard, y) if whose.known_kind else {}
+    message = network.message_shape if heard.released is None else heard.released.shape[1:]
     record = Record(
         id=assembly.attack_run,
         kind="attack",
         name=name_of(e),
         config={**assembly.attack_identity(), "experiment": assembly.plain()},
-        data=assembly.described_attacked() | {"message_shape": list(network.message_shape)},
+        data=assembly.described_attacked() | {"message_shape": list(message)},
         training=trained.training,
         victim=trained.id,
-        threat=described_threat(assembly, seat)
+        threat=described_threat(assembly, seat_of(assembly, network))
         | {"auxiliary": len(view.auxiliary), "queries": queries},
         defence=described_defence(assembly, network, heard.rms),
         attack={
@@ -194,9 +197,29 @@ def seat_of(assembly: Assembly, network: Network) -> Seat:
     return Seat(network.defended, network.behind, assembly.adversaries)
 
 
-def view_of(assembly: Assembly, network: Network) -> View:
-    """What the experiment's adversary may touch."""
+def listening_post(assembly: Assembly, network: Network) -> Seat | PredictionApi:
+    """Where the experiment's adversary listens: at a cut, or at the prediction API."""
+    e = assembly.experiment
+    if "confidences" not in threat_model(e.threat).has:
+        return seat_of(assembly, network)
+    own = assembly.take(assembly.shares.train[:PRIVATE])
+    return PredictionApi.prepared(network, own, root=e.seed)
+
+
+def _utility(heard: Heard, y: Tensor) -> Scores:
+    if heard.released is None:
+        return utility_of(heard.logits, y)
+    return released_utility(heard.logits.softmax(1), heard.released, y)
+
+
+def view_of(assembly: Assembly, network: Network, post: Seat | PredictionApi | None = None) -> View:
+    """What the experiment's adversary may touch.
+
+    Args:
+        post: Where it listens, if that is there already.
+    """
     e, seat, kept = assembly.experiment, seat_of(assembly, network), Kept()
+    post = post or listening_post(assembly, network)
     auxiliary, validation = assembly.attackers_own()
     before, _ = assembly.take(_others(assembly)[:TRAFFIC])
     with stream(e.seed, "view"):
@@ -204,7 +227,7 @@ def view_of(assembly: Assembly, network: Network) -> View:
             threat_model(e.threat),
             auxiliary=auxiliary,
             validation=validation,
-            send=lambda x, m: seat.send(x, m, kept=kept),
+            send=lambda x, m: post.send(x, m, kept=kept),
             stochastic=network.defended.defence.is_stochastic(),
             owner_segment=seat.owner_segment(),
             far_segment=seat.far_segment(),
@@ -213,7 +236,7 @@ def view_of(assembly: Assembly, network: Network) -> View:
             classes=assembly.classes,
             owner_side=seat.owner_side(),
             imitate=lambda segment: seat.imitate(segment, e.repeats),
-            message_shape=tuple(seat.send(before[:1], 1).shape[2:]),
+            message_shape=tuple(post.send(before[:1], 1).shape[2:]),
             traffic=seat.traffic(before),
         )
 
@@ -239,7 +262,9 @@ def fitted_attack(assembly: Assembly, view: View, on_progress: OnProgress) -> Re
         return attack.fit(view)
 
 
-def fitted_floors(assembly: Assembly, view: View, network: Network) -> dict[str, Reconstruction]:
+def fitted_floors(
+    assembly: Assembly, view: View, post: Seat | PredictionApi
+) -> dict[str, Reconstruction]:
     """Every floor. They are the evaluation's, not the adversary's: nothing is withheld.
 
     So they know the victims' own data set, also where the adversary has another. One that goes by
@@ -247,10 +272,10 @@ def fitted_floors(assembly: Assembly, view: View, network: Network) -> dict[str,
     """
     whose, most = assembly.attacked, len(assembly.shares.auxiliary)
     samples, labels = assembly.take(whose.others[:most], whose.dataset)
-    seat, m = seat_of(assembly, network), assembly.experiment.repeats
+    m = assembly.experiment.repeats
 
     def query(x: Tensor) -> Tensor:
-        return seat.send(x, m)
+        return post.send(x, m)
 
     everything = replace(view, auxiliary=samples, auxiliary_labels=labels, query=query)
     floors = {}

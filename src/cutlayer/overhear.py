@@ -9,6 +9,7 @@ from torch import Tensor
 from .adversary import Seat
 from .attacks import ClassMean, Reconstruction
 from .defences import in_phase
+from .prediction_api import PredictionApi
 from .streams import stream
 from .threat import Observed
 from .trained import Network, OnProgress, silent
@@ -20,19 +21,21 @@ class Heard:
 
     x_hat: by listener, ``(N, ...)``. logits: ``(N, K)``, the server's answer to the first message
     of each. sent: ``(n, ...)``, the first messages of the first n, as they were heard. rms: of
-    what the noise at the cut is added to.
+    what the noise at the cut is added to. released: of a prediction API, ``(N, K)``, its first
+    answer to each.
     """
 
     x_hat: Mapping[str, Tensor]
     logits: Tensor
     sent: Tensor
     rms: float
+    released: Tensor | None = None
 
 
 @torch.no_grad()
 def overhear(
     network: Network,
-    seat: Seat,
+    seat: Seat | PredictionApi,
     listeners: Mapping[str, Reconstruction],
     x: Tensor,
     y: Tensor,
@@ -51,7 +54,7 @@ def overhear(
         keep: How many first messages to keep.
     """
     made: dict[str, list[Tensor]] = {name: [] for name in listeners}
-    logits, sent, square, count = [], [], 0.0, 0
+    logits, answers, sent, square, count = [], [], [], 0.0, 0
     size = max(1, min(256, 8192 // repeats))
     chain = network.defended.defence
     with in_phase(chain, "serve"):
@@ -60,7 +63,9 @@ def overhear(
             with stream(root, "serve", i):
                 messages = network.defended.repeats(part, repeats)
             logits.append(network.far.predict(messages[:, 0]))
-            messages = seat.heard(messages)
+            messages = seat.heard(messages, part)
+            if isinstance(seat, PredictionApi):
+                answers.append(messages[:, 0])
             if i * size < keep:
                 sent.append(messages[:, 0][: keep - i * size])
             with stream(root, "loudness", i):
@@ -71,4 +76,6 @@ def overhear(
                     told = labels if isinstance(listener, ClassMean) else None
                     made[name].append(listener.reconstruct(Observed(messages, told)))
     x_hat = {name: torch.cat(parts) for name, parts in made.items()}
-    return Heard(x_hat, torch.cat(logits), torch.cat(sent), (square / max(count, 1)) ** 0.5)
+    rms = (square / max(count, 1)) ** 0.5
+    released = torch.cat(answers) if answers else None
+    return Heard(x_hat, torch.cat(logits), torch.cat(sent), rms, released)

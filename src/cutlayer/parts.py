@@ -238,6 +238,6 @@ def constructed(part: Part, key: str = "defence") -> Part:
         built = resolve(key, part.kind)(**part.args)
     except Exception as e:  # whatever a user's own code may raise
         raise ConfigError(f"{part.kind}: {said(e)}") from e
-    if key == "defence" and built.site not in ("input", "cut"):
-        raise ConfigError(f"{part.kind}: site input or cut wanted, got {built.site!r}")
+    if key == "defence" and built.site not in ("input", "cut", "output"):
+        raise ConfigError(f"{part.kind}: site input, cut or output wanted, got {built.site!r}")
     return part

@@ -170,6 +170,8 @@ class View:
     auxiliary_labels, validation_labels: their labels.
     query: ``(N, ...)`` samples to messages ``(N, m, ...)``, through the defended serving path,
         m = ``repeats``; counted.
+    confidences: Of a prediction API, ``(N, ...)`` samples to the vectors that it releases,
+        ``(N, m, K)``; counted.
     query_repeats: Two queries of the same sample give the same message.
     owner_side: Samples to the message that the known defence starts from: everything but what is
         random at the cut. Differentiable; random where a defence on the input is.
@@ -187,6 +189,7 @@ class View:
     auxiliary_labels: Tensor | None = None
     validation_labels: Tensor | None = None
     query: Callable[[Tensor], Tensor] | None = None
+    confidences: Callable[[Tensor], Tensor] | None = None
     query_repeats: bool = True
     owner_segment: nn.Module | None = None
     owner_side: nn.Module | None = None
@@ -233,7 +236,8 @@ def build_view(
     """Hand out what the threat model grants, and nothing else.
 
     Args:
-        send: The defended serving path: ``(N, ...)`` and m to messages ``(N, m, ...)``.
+        send: The defended serving path: ``(N, ...)`` and m to messages ``(N, m, ...)``, or to what
+            a prediction API releases.
         stochastic: Whether two calls of it differ.
         owner_side: The same path without what is random at the cut, for an adversary who knows
             the defence.
@@ -257,6 +261,7 @@ def build_view(
         auxiliary_labels=granted("auxiliary_labels", auxiliary[1]),
         validation_labels=granted("auxiliary_labels", validation[1]),
         query=granted("query", query),
+        confidences=granted("confidences", query),
         query_repeats=not stochastic,
         owner_segment=granted("owner_segment", copy.deepcopy(owner_segment)),
         owner_side=copy.deepcopy(owner_side) if inside else None,

@@ -2,6 +2,7 @@
 
 from .affine_inverse import AffineInverse
 from .base import Attack, Reconstruction
+from .confidence import ConfidenceInversion
 from .floors import ClassMean, MeanSample, NearestAuxiliary
 from .inverse_network import InverseNetwork
 from .likelihood import MaximumLikelihood
@@ -13,6 +14,7 @@ ATTACKS: dict[str, type[Reconstruction]] = {
     "affine-inverse": AffineInverse,
     "maximum-likelihood": MaximumLikelihood,
     "shadow": Shadow,
+    "confidence-inversion": ConfidenceInversion,
 }
 FLOORS: dict[str, type[Reconstruction]] = {
     "mean": MeanSample,
@@ -26,6 +28,7 @@ __all__ = [
     "AffineInverse",
     "Attack",
     "ClassMean",
+    "ConfidenceInversion",
     "GaussianPrior",
     "InverseNetwork",
     "MaximumLikelihood",

@@ -38,6 +38,7 @@ class Attack(ABC):
                 what = {"query": "queries", "auxiliary_labels": "labelled auxiliary data"}
                 what |= {"owner_segment": "the weights of the owner's segment"}
                 what |= {"owner_structure": "the layers of the owner's segment"}
+                what |= {"confidences": "the confidence vectors of a prediction API"}
                 what |= {"far_segment": "the segment behind the cut"}
                 raise ValueError(
                     f"{type(self).__name__} needs {what.get(name, name)}, "

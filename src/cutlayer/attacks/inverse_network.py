@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from ..errors import did_you_mean
 from ..precision import laid_out
 from ..threat import Observed, View
 from .base import Reconstruction
+
+Query = Callable[[Tensor], Tensor]  # samples (N, ...) to messages (N, m, ...)
 
 
 class InverseNetwork(Reconstruction):
@@ -57,9 +60,11 @@ class InverseNetwork(Reconstruction):
     ) -> None:
         for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
             if value < 1:
-                raise ValueError(f"InverseNetwork {name} must be at least 1: got {value}")
+                raise ValueError(f"{type(self).__name__} {name} must be at least 1: got {value}")
         if not 0 < learning_rate < math.inf:
-            raise ValueError(f"InverseNetwork learning_rate must be > 0: got {learning_rate}")
+            raise ValueError(
+                f"{type(self).__name__} learning_rate must be > 0: got {learning_rate}"
+            )
         if decoder not in DECODERS:
             raise ValueError(f"decoder {decoder!r}: unknown{did_you_mean(decoder, DECODERS)}")
         self.decoder = decoder
@@ -70,14 +75,10 @@ class InverseNetwork(Reconstruction):
         self.renew = renew
 
     def _fit(self, view: View) -> None:
-        assert view.query is not None
-        messages = _Messages(view)
-        shape = tuple(messages.of_validation().shape[1:])
-        self.network_ = torch.nn.Sequential(
-            Standardise(messages.of(torch.arange(len(view.auxiliary))[:1024]), _range(view)),
-            build_decoder(self.decoder, shape, self.input_shape_),
-        ).to(view.auxiliary)
+        messages = Messages(view, self._answers(view))
+        self.network_ = self._untrained(view, messages).to(view.auxiliary)
         laid_out(self.network_)
+        self.loss_ = self._loss().to(view.auxiliary)
         optimiser = torch.optim.Adam(self.network_.parameters(), self.learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs)
         best, best_state, history = math.inf, None, list[float]()
@@ -108,10 +109,27 @@ class InverseNetwork(Reconstruction):
         if self.mean_ is not None:
             self.fitted_["answers_with"] = "mean auxiliary sample"
 
-    def _pass(self, messages: "_Messages", x: Tensor, optimiser: torch.optim.Optimizer) -> None:
+    def _answers(self, view: View) -> Query:
+        """Whom to ask."""
+        assert view.query is not None
+        return view.query
+
+    def _untrained(self, view: View, messages: "Messages") -> torch.nn.Module:
+        """From messages to inputs."""
+        shape = tuple(messages.of_validation().shape[1:])
+        return torch.nn.Sequential(
+            Standardise(messages.of(torch.arange(len(view.auxiliary))[:1024]), _range(view)),
+            build_decoder(self.decoder, shape, self.input_shape_),
+        )
+
+    def _loss(self) -> torch.nn.Module:
+        """What is lowered in training; epochs are compared by the mean squared error."""
+        return torch.nn.MSELoss()
+
+    def _pass(self, messages: "Messages", x: Tensor, optimiser: torch.optim.Optimizer) -> None:
         self.network_.train()
         for index in torch.randperm(len(x)).split(self.batch_size):
-            loss = mse_loss(self.network_(messages.of(index)), x[index])
+            loss = self.loss_(self.network_(messages.of(index)), x[index])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -172,15 +190,14 @@ class Standardise(torch.nn.Module):
         return (z - self.mean) / self.deviation.clamp_min(torch.finfo(z.dtype).tiny)
 
 
-class _Messages:
+class Messages:
     """Messages of the attacker's own samples, averaged over the repeats.
 
     Asked anew for every epoch where the defence is random; once where it is not.
     """
 
-    def __init__(self, view: View) -> None:
-        assert view.query is not None
-        self._query, self._view = view.query, view
+    def __init__(self, view: View, query: Query) -> None:
+        self._query, self._view = query, view
         self._kept = self._ask(view.auxiliary)
         self._validation = self._ask(view.validation)
 

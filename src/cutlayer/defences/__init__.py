@@ -6,6 +6,19 @@ from .clip import ClipNorm
 from .dropout import Dropout
 from .noise import Gaussian, Laplace, Noise, StudentT, Uniform
 from .nopeek import NoPeek
+from .outputs import (
+    AdversarialNoise,
+    LabelFlippingPoisoning,
+    LabelOnly,
+    LabelPreservingPoisoning,
+    OutputNoise,
+    PoisoningGenerator,
+    Purification,
+    Rounding,
+    SameClassSwap,
+    Temperature,
+    TopK,
+)
 
 DEFENCES: dict[str, type[Defence]] = {
     "laplace": Laplace,
@@ -15,12 +28,24 @@ DEFENCES: dict[str, type[Defence]] = {
     "clip-norm": ClipNorm,
     "nopeek": NoPeek,
     "dropout": Dropout,
+    "rounding": Rounding,
+    "top-k": TopK,
+    "temperature": Temperature,
+    "label-only": LabelOnly,
+    "output-noise": OutputNoise,
+    "same-class-swap": SameClassSwap,
+    "purification": Purification,
+    "adversarial-noise": AdversarialNoise,
+    "lpa": LabelPreservingPoisoning,
+    "lfp": LabelFlippingPoisoning,
+    "lpa-generator": PoisoningGenerator,
 }
 
 __all__ = [
     "DEFENCES",
     "PHASES",
     "Active",
+    "AdversarialNoise",
     "Chain",
     "ClipNorm",
     "Defence",
@@ -29,13 +54,23 @@ __all__ = [
     "Emission",
     "Gaussian",
     "Kept",
+    "LabelFlippingPoisoning",
+    "LabelOnly",
+    "LabelPreservingPoisoning",
     "Laplace",
     "NoPeek",
     "Noise",
+    "OutputNoise",
     "OwnerSide",
     "Phase",
+    "PoisoningGenerator",
+    "Purification",
+    "Rounding",
+    "SameClassSwap",
     "Site",
     "StudentT",
+    "Temperature",
+    "TopK",
     "Uniform",
     "in_phase",
 ]
