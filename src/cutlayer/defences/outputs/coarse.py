@@ -103,5 +103,8 @@ class LabelOnly(OutputDefence):
     that is trained through it.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor:
         return one_hot(t.argmax(1), t)
