@@ -352,3 +352,21 @@ def test_the_counted_queries_of_an_attacker_who_searches(model: nn.Sequential) -
     v, _ = view(model, 4, m=3)
     MaximumLikelihood(steps=5).fit(v)
     assert v.counts["queries"] == 16 * 3
+
+
+def test_steps_that_help_are_taken_unless_they_are_given(
+    model: nn.Sequential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cutlayer.attacks import likelihood
+
+    monkeypatch.setattr(likelihood, "FEW", 15)
+    monkeypatch.setattr(likelihood, "MANY", 100)
+    v, _ = view(model, 4)
+    few = MaximumLikelihood(steps=15, weight=0.01, prior="variation").fit(v)
+    left_open = MaximumLikelihood(weight=0.01, prior="variation").fit(v)
+    assert few.fitted_["steps"] == 15
+    assert not few.converged_
+    assert 15 < left_open.fitted_["steps"] <= 100
+    assert left_open.fitted_["validation_mse"][0] < 0.95 * few.fitted_["validation_mse"][0]
+    again = left_open.fit(v)
+    assert again.fitted_["steps"] == left_open.fitted_["steps"]

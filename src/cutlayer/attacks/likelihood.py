@@ -21,6 +21,7 @@ WEIGHTS: dict[str, tuple[float, ...]] = {  # of each prior, tried out
     "variation": (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
     "gaussian": (1e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
 }
+FEW, MANY = 300, 1000  # steps of a descent, where they are not given
 DAMPINGS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
 EXACT = 1e-7  # mean squared error at which nothing is left to be tried
 
@@ -59,7 +60,8 @@ class MaximumLikelihood(Reconstruction):
 
     Args:
         solver: "descent", "least-squares", or "auto" for whichever does better.
-        steps: Of the descent.
+        steps: Of the descent. By default 300 where plans are compared; the search by the best plan
+            then gets up to 1,000, as long as twice as many do better on the validation share.
         learning_rate: At its beginning, in units of the input's range.
         prior: "variation", "gaussian", or "auto" for whichever does better; tables have no
             variation.
@@ -86,7 +88,7 @@ class MaximumLikelihood(Reconstruction):
         self,
         *,
         solver: Solver = "auto",
-        steps: int = 300,
+        steps: int | None = None,
         learning_rate: float = 0.1,
         prior: Prior = "auto",
         weight: float | None = None,
@@ -97,7 +99,8 @@ class MaximumLikelihood(Reconstruction):
         tried_on: int = 16,
         at_once: int = 64,
     ) -> None:
-        counts = {"steps": steps, "restarts": restarts, "draws": draws}
+        few = FEW if steps is None else steps
+        counts = {"steps": few, "restarts": restarts, "draws": draws}
         for name, value in (counts | {"tried_on": tried_on, "at_once": at_once}).items():
             if value < 1:
                 raise ValueError(f"MaximumLikelihood {name} must be at least 1: got {value}")
@@ -128,6 +131,7 @@ class MaximumLikelihood(Reconstruction):
         self.at_once = at_once
 
     def _fit(self, view: View) -> None:
+        self.steps_ = FEW if self.steps is None else self.steps
         known = view.owner_side if self.aware else None
         segment = known if known is not None else view.owner_segment
         assert segment is not None
@@ -152,19 +156,19 @@ class MaximumLikelihood(Reconstruction):
         plans = self._plans(affine=affine, zeroed=zeroed)
         self.plan_, error = self._best(plans, messages, x)
         guess = float((self.mean_ - x).square().mean())
+        self.converged_, error = self._arrived(messages, x, error)
         self.guesses_ = not error < guess
         self.fitted_ = {
             "solver": self.plan_.solver,
             "prior": self.plan_.prior if self.plan_.solver == "descent" else None,
             "weight": self.plan_.weight,
             "nonzero_only": self.plan_.nonzero,
-            "steps": self.steps,
+            "steps": self.steps_,
             "tried_on": len(x),
             "validation_mse": [error if math.isfinite(error) else None],
         }
         if self.guesses_:
             self.fitted_["answers_with"] = "mean auxiliary sample"
-        self.converged_ = self._arrived(messages, x, error)
 
     def _prior(self, name: str) -> Callable[[Tensor], Tensor]:
         """Made when first wanted: a normal law of large inputs takes a while."""
@@ -214,28 +218,38 @@ class MaximumLikelihood(Reconstruction):
             torch.cat(t) for t in zip(*(heard[p.nonzero] for p in plans), strict=True)
         )
         each = [plan for plan in plans for _ in range(n)]
-        x_hat = self._search(target, counted, each, self.steps).clamp(0, 1)
+        x_hat = self._search(target, counted, each, self.steps_).clamp(0, 1)
         wrong = (x_hat - x.repeat(rows, *[1] * (x.dim() - 1))).square().flatten(1).mean(1)
         errors = wrong.view(rows, n).mean(1).tolist()
         return [e if math.isfinite(e) else math.inf for e in errors]
 
-    def _arrived(self, messages: Tensor, x: Tensor, error: float) -> bool:
-        """Whether twice the steps are no better, by more than a twentieth."""
+    def _arrived(self, messages: Tensor, x: Tensor, error: float) -> tuple[bool, float]:
+        """Whether more steps are no better, by more than a twentieth; and the error."""
         if self.plan_.solver == "descent":
-            x_hat = self._answer(messages, 2 * self.steps)
-        else:
-            target, plans = messages.mean(1), [self.plan_] * len(messages)
-            if error < EXACT or bool(self._solved(target, plans).arrived.all()):
-                return True
-            x_hat = self._solved(target, plans, 2 * rounds_for(self.mean_.numel())).x
-        longer = float((x_hat.clamp(0, 1) - x).square().mean())
-        return longer > 0.95 * error
+            return self._lengthened(messages, x, error)
+        target, plans = messages.mean(1), [self.plan_] * len(messages)
+        if error < EXACT or bool(self._solved(target, plans).arrived.all()):
+            return True, error
+        longer = self._solved(target, plans, 2 * rounds_for(self.mean_.numel())).x
+        return _error(longer, x) > 0.95 * error, error
+
+    def _lengthened(self, messages: Tensor, x: Tensor, error: float) -> tuple[bool, float]:
+        """Take more steps while they are better, if how many is left open."""
+        most = MANY if self.steps is None else self.steps_
+        while True:
+            last = self.steps_ >= most
+            more = 2 * self.steps_ if last else min(2 * self.steps_, most)
+            longer = _error(self._answer(messages, more), x)
+            better = longer <= 0.95 * error
+            if last or not better:
+                return not better and math.isfinite(longer), error
+            self.steps_, error = more, longer
 
     def _reconstruct(self, seen: Observed) -> Tensor:
         if self.guesses_:
             return self.mean_.expand(len(seen.messages), *self.mean_.shape)
         parts = seen.messages.split(self.at_once)
-        return torch.cat([self._answer(z, self.steps) for z in parts])
+        return torch.cat([self._answer(z, self.steps_) for z in parts])
 
     def _answer(self, messages: Tensor, steps: int) -> Tensor:
         """``(N, m, ...)`` messages to ``(N, ...)`` inputs, by the plan that was chosen."""
@@ -268,6 +282,10 @@ class MaximumLikelihood(Reconstruction):
 
 def _weight(plans: list[Plan], like: Tensor) -> Tensor:
     return torch.tensor([p.weight for p in plans], dtype=like.dtype, device=like.device)
+
+
+def _error(x_hat: Tensor, x: Tensor) -> float:
+    return float((x_hat.clamp(0, 1) - x).square().mean())
 
 
 def _heard(messages: Tensor, nonzero: bool) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,10 @@ from .published import NORMALISATION, Data, Inversion
 from .settings import attacked, lengthened
 
 REVISION = 1  # of what a task computes; raise it, and finished tasks are done anew
-SHADOW_REVISION = 2  # says whether the shadow itself had converged
+REVISIONS = {  # of the tasks of an attack
+    "shadow": 2,  # says whether the shadow itself had converged
+    "maximum-likelihood": 2,  # takes as many steps as help
+}
 PUBLISHED = "cutlayer.papers.he2019.attack:PublishedLikelihood"
 LEARNING = {"epochs": 5}  # passes over the attacker's 10,000 samples; ``--full`` makes them fifty
 
@@ -46,7 +49,7 @@ class Maker:
             raw,
             (self.network.key,),
             {"classifier": self.network.address},
-            revision=SHADOW_REVISION if attack["kind"] == "shadow" else REVISION,
+            revision=REVISIONS.get(attack["kind"], REVISION),
         )
 
 
