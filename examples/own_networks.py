@@ -29,7 +29,7 @@ from cutlayer.record import Estimate, from_json, to_json
 ROOT = Path(__file__).parents[1]
 BEGIN = "<!-- records: written by examples/own_networks.py -->"
 ATTACKERS = (  # threat model, attack
-    ("white-box", "maximum-likelihood"),
+    ("white-box", "maximum-likelihood:steps=300"),
     ("black-box", "affine-inverse"),
     ("black-box", "inverse-network"),
     ("query-free", "shadow"),
