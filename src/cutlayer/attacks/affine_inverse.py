@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..threat import Observed, View
-from .base import Reconstruction
+from .base import Reconstruction, averaged
 
 RIDGES = (1e-13, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -34,10 +34,7 @@ class AffineInverse(Reconstruction):
     def _fit(self, view: View) -> None:
         assert view.query is not None
         x, query = view.auxiliary[: self.samples], view.query
-        z, z_stop = (
-            torch.cat([query(part).mean(1).flatten(1) for part in many.split(256)])
-            for many in (x, view.validation)
-        )
+        z, z_stop = (averaged(query, many).flatten(1) for many in (x, view.validation))
         self.centre_, self.mean_ = z.mean(0), x.flatten(1).double().mean(0)
         self.messages_ = z - self.centre_
         away = self.messages_.double()

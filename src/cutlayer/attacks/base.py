@@ -9,6 +9,13 @@ from torch import Tensor
 
 from ..threat import Observed, View
 
+Query = Callable[[Tensor], Tensor]  # samples (N, ...) to messages (N, m, ...)
+
+
+def averaged(query: Query, x: Tensor) -> Tensor:
+    """Samples ``(N, ...)`` to the mean of the messages of each, ``(N, ...)``, asked in parts."""
+    return torch.cat([query(part).mean(1) for part in x.split(256)])
+
 
 class Attack(ABC):
     """Learn from a ``View``, then tell something about what was overheard.

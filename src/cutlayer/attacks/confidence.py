@@ -9,7 +9,8 @@ from torch.nn.functional import one_hot
 from ..errors import did_you_mean
 from ..inversion_models import INVERSION_MODELS, LogConfidences, inversion_model
 from ..threat import View
-from .inverse_network import InverseNetwork, Messages, Query, Standardise
+from .base import Query
+from .inverse_network import InverseNetwork, Messages, Standardise
 from .losses import LOSSES
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..threat import Observed, View
-from .base import Reconstruction
+from .base import Reconstruction, averaged
 
 
 class MeanSample(Reconstruction):
@@ -49,8 +49,8 @@ class NearestAuxiliary(Reconstruction):
 
     def _fit(self, view: View) -> None:
         assert view.query is not None
-        parts = [view.query(x).mean(1).flatten(1) for x in view.auxiliary.split(256)]
-        self.messages_, self.samples_ = torch.cat(parts), view.auxiliary
+        self.messages_ = averaged(view.query, view.auxiliary).flatten(1)
+        self.samples_ = view.auxiliary
 
     def _reconstruct(self, seen: Observed) -> Tensor:
         mean = seen.messages.mean(1).flatten(1)

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,9 +12,7 @@ from ..decoders import decoder as build_decoder
 from ..errors import did_you_mean
 from ..precision import laid_out
 from ..threat import Observed, View
-from .base import Reconstruction
-
-Query = Callable[[Tensor], Tensor]  # samples (N, ...) to messages (N, m, ...)
+from .base import Query, Reconstruction, averaged
 
 
 class InverseNetwork(Reconstruction):
@@ -202,7 +199,7 @@ class Messages:
         self._validation = self._ask(view.validation)
 
     def _ask(self, x: Tensor) -> Tensor:
-        return torch.cat([self._query(part).mean(1) for part in x.split(256)])
+        return averaged(self._query, x)
 
     def renew(self, epoch: int) -> None:
         if epoch and not self._view.query_repeats:
