@@ -36,14 +36,15 @@ class PredictionApi:
             root: Of the random streams.
         """
         (x, y), ready = own, list[OutputDefence]()
-        p = torch.cat([network.without_defences(part) for part in x.split(512)]).softmax(1)
+        p = network.without_defences(x).softmax(1)
         for i, member in enumerate(network.defended.defence.at("output")):
             assert isinstance(member, OutputDefence)
+            if ready:
+                with torch.no_grad():
+                    parts = zip(p.split(256), x.split(256), strict=True)
+                    p = torch.cat([ready[-1](q, x=part) for q, part in parts])
             with stream(root, "output-defence", i):
                 ready.append(member.fit(Private(x, y, p)).eval())
-            with torch.no_grad():
-                parts = zip(p.split(256), x.split(256), strict=True)
-                p = torch.cat([member(q, x=part) for q, part in parts])
         return cls(network, ready)
 
     @property
