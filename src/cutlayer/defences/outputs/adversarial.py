@@ -2,7 +2,6 @@
 
 from torch import Tensor
 
-from .base import Private
 from .poisoning import Steps
 from .surrogates import Surrogate
 
@@ -32,13 +31,6 @@ class AdversarialNoise(Steps):
         samples: int = 2000,
     ) -> None:
         super().__init__(budget, steps, "negative", surrogate_epochs, samples)
-
-    def fit(self, private: Private) -> "AdversarialNoise":
-        self._prepare(private)
-        return self
-
-    def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor:
-        return self._descended(t, x)
 
     def _objective(self, surrogate: Surrogate, p: Tensor, x: Tensor) -> Tensor:
         error: Tensor = (surrogate.network(p) - x).square().flatten(1).mean(1)

@@ -4,7 +4,6 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-import torch
 from torch import Tensor
 
 from ..base import Defence
@@ -56,8 +55,3 @@ def within(name: str, value: float, low: float, high: float) -> None:
     """Refuse a number outside [low, high], NaN included."""
     if not low <= value <= high:
         raise ValueError(f"{name} must be between {low:g} and {high:g}: got {value}")
-
-
-def one_hot(labels: Tensor, like: Tensor) -> Tensor:
-    """``(N,)`` labels as vectors of the shape and dtype of ``like``."""
-    return torch.zeros_like(like).scatter(1, labels[:, None], 1.0)

@@ -2,8 +2,10 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from .base import OutputDefence, one_hot, within
+from .base import OutputDefence, within
+from .feasible import is_label_kept
 
 
 class Rounding(OutputDefence):
@@ -92,7 +94,7 @@ class Temperature(OutputDefence):
     def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor:
         tiny = torch.finfo(torch.float64).tiny
         heated = torch.softmax(t.double().clamp_min(tiny).log() / self.temperature, 1).to(t.dtype)
-        kept = (heated.argmax(1) == t.argmax(1))[:, None]  # one that underflows to a tie is not
+        kept = is_label_kept(t, heated)[:, None]  # one that underflows to a tie is not
         return torch.where(kept, heated, t)
 
 
@@ -107,4 +109,4 @@ class LabelOnly(OutputDefence):
         super().__init__()
 
     def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor:
-        return one_hot(t.argmax(1), t)
+        return one_hot(t.argmax(1), t.shape[1]).to(t)

@@ -1,6 +1,6 @@
 """Confidence vectors that are poison to whoever trains an inversion model on them."""
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -45,10 +45,14 @@ class Steps(OutputDefence):
         self.surrogates_: list[Surrogate] = []
         self.register_buffer("key", torch.zeros(4, dtype=torch.int64))
 
-    def _prepare(self, private: Private) -> None:
+    def fit(self, private: Private) -> Self:
         few = Private(*(t[: self.samples] for t in (private.x, private.y, private.p)))
         self.surrogates_ = train_surrogates(few, epochs=self.surrogate_epochs, loss=self.loss)
         self.key = new_key().to(private.p.device)
+        return self
+
+    def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor:
+        return self._descended(t, x)
 
     def _descended(self, p: Tensor, x: Tensor | None) -> Tensor:
         """Steps 3 to 7 of the paper's figure 2, around and around: perturb within what is
@@ -125,13 +129,6 @@ class LabelPreservingPoisoning(Steps):
     ) -> None:
         super().__init__(budget, steps, loss, surrogate_epochs, samples)
 
-    def fit(self, private: Private) -> "LabelPreservingPoisoning":
-        self._prepare(private)
-        return self
-
-    def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor:
-        return self._descended(t, x)
-
 
 class LabelFlippingPoisoning(Steps):
     """LFP: a few vectors, those that matter most to an attacker, get another label.
@@ -178,9 +175,9 @@ class LabelFlippingPoisoning(Steps):
         self.poison = poison
         self.register_buffer("threshold", torch.tensor(torch.inf))
 
-    def fit(self, private: Private) -> "LabelFlippingPoisoning":
+    def fit(self, private: Private) -> Self:
         half = min(self.samples, len(private.p) // 2)
-        self._prepare(Private(private.x[:half], private.y[:half], private.p[:half]))
+        super().fit(Private(private.x[:half], private.y[:half], private.p[:half]))
         held_out = self.influence(private.p[half : 2 * half], private.x[half : 2 * half])
         self.threshold = held_out.quantile(1 - self.fraction)
         return self
