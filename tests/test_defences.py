@@ -1,14 +1,18 @@
 """What every defence promises, then what each one claims."""
 
 import math
+from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from cutlayer import Assembly, Store, parse
 from cutlayer.defences import (
     DEFENCES,
+    PHASES,
     Chain,
     ClipNorm,
     Defence,
@@ -17,12 +21,14 @@ from cutlayer.defences import (
     Gaussian,
     Kept,
     Laplace,
+    MutualInformation,
     Noise,
     NoPeek,
     StudentT,
     Uniform,
     in_phase,
 )
+from cutlayer.experiment import load_network, run_training
 from cutlayer.metrics import distance_correlation
 
 EVERY = [
@@ -32,6 +38,8 @@ EVERY = [
     StudentT(0.5),
     ClipNorm(1.0),
     NoPeek(0.1),
+    MutualInformation(0.1),
+    MutualInformation(0.1, active="both"),
     Dropout(0.3),
 ]
 NOISES = [
@@ -125,6 +133,43 @@ def test_nopeek_is_its_weight_times_the_metric_applied_once() -> None:
     assert NoPeek(0.0).penalty(x[:1], z[:1], z[:1]) == 0
 
 
+def test_a_bottleneck_penalises_half_the_squared_norm_whatever_is_sent() -> None:
+    x, z = torch.rand(2, 3), torch.tensor([[[3.0, 4.0]], [[0.0, 1.0]]])
+    assert MutualInformation(0.5).penalty(x, z, z + 7) == pytest.approx(0.5 * (25 + 1) / 2 / 2)
+    assert MutualInformation(0.0).penalty(x, z, z) == 0
+    unit = torch.distributions.Normal(0.0, 1.0)
+    moved = torch.distributions.Normal(z.double(), 1.0)
+    divergence = torch.distributions.kl_divergence(moved, unit).sum((1, 2)).mean()
+    assert MutualInformation(1.0).penalty(x, z.double(), z) == pytest.approx(float(divergence))
+
+
+@pytest.mark.parametrize(("active", "noisy"), [("train", {"train"}), ("both", {"train", "serve"})])
+def test_a_bottleneck_draws_in_training_and_while_serving_if_told(
+    active: Literal["train", "both"], noisy: set[str]
+) -> None:
+    z, chain = torch.zeros(20_000), Chain(MutualInformation(0.1, active=active))
+    for phase in PHASES:
+        with in_phase(chain, phase):
+            sent = chain(z)
+            assert chain.is_stochastic() == (phase in noisy)
+            assert chain.noise_deviation() == (phase in noisy)
+        if phase in noisy:
+            assert stats.kstest(sent.numpy(), "norm").pvalue > 1e-6
+        else:
+            assert torch.equal(sent, z)
+
+
+def test_a_bottleneck_makes_messages_short(tmp_path: Path) -> None:
+    def size(weight: float) -> float:
+        usual = {"data": "digits", "model": "mlp", "cut": "fc2", "epochs": 3, "threads": 1}
+        a = Assembly.of(parse({**usual, "device": "cpu", "defence": f"mid:weight={weight}"}))
+        network = load_network(a, Store(tmp_path), run_training(a, Store(tmp_path)).id)
+        with torch.no_grad():
+            return float(network.defended(a.take(a.victims[:50])[0]).norm(dim=1).mean())
+
+    assert size(10.0) < 0.3 * size(0.0)
+
+
 def test_a_chain_applies_in_order_and_gives_every_penalty_the_final_message() -> None:
     x, z = torch.rand(6, 4), torch.randn(6, 5)
     chain = Chain(ClipNorm(1.0), Chain(NoPeek(0.5)), Laplace(0.3), NoPeek(0.25, on="clean"))
@@ -173,6 +218,10 @@ def test_input_noise_goes_in_front_of_the_segment() -> None:
         (lambda: Dropout(1.1), "a probability, 0 to 1: got 1.1"),
         (lambda: Dropout(math.nan), "got nan"),
         (lambda: NoPeek(-0.1), "NoPeek weight must be >= 0: got -0.1"),
+        (lambda: MutualInformation(-0.1), "MutualInformation weight must be >= 0: got -0.1"),
+        (lambda: MutualInformation(math.nan), "got nan"),
+        (lambda: MutualInformation(math.inf), "got inf"),
+        (lambda: MutualInformation(1.0, active="serve"), "one of train, both: got 'serve'"),  # type: ignore[arg-type]
         (lambda: NoPeek(1.0, exponent=0.0), r"in \(0, 2\]: got 0"),
         (lambda: NoPeek(1.0, exponent=math.nan), "got nan"),
         (

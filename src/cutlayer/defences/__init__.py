@@ -1,6 +1,7 @@
 """What a party does before it sends. One file per idea."""
 
 from .base import PHASES, Active, Defence, Phase, Site, in_phase
+from .bottleneck import MutualInformation
 from .chain import Chain, Defended, Emission, Kept, OwnerSide
 from .clip import ClipNorm
 from .dropout import Dropout
@@ -27,6 +28,7 @@ DEFENCES: dict[str, type[Defence]] = {
     "student-t": StudentT,
     "clip-norm": ClipNorm,
     "nopeek": NoPeek,
+    "mid": MutualInformation,
     "dropout": Dropout,
     "rounding": Rounding,
     "top-k": TopK,
@@ -58,6 +60,7 @@ __all__ = [
     "LabelOnly",
     "LabelPreservingPoisoning",
     "Laplace",
+    "MutualInformation",
     "NoPeek",
     "Noise",
     "OutputNoise",
