@@ -1,6 +1,7 @@
 """Defences of confidence vectors keep their promises on any vector."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from cutlayer.defences import DEFENCES
 from cutlayer.defences.outputs import (
     AdversarialNoise,
+    Budgeted,
     LabelFlippingPoisoning,
     LabelOnly,
     LabelPreservingPoisoning,
@@ -43,6 +45,13 @@ PRESERVING: tuple[Callable[[], OutputDefence], ...] = (
     lambda: Purification(epochs=2),
     lambda: PoisoningGenerator(0.05, steps=2, epochs=1, samples=64),
 )
+ROUNDED: dict[str, Callable[[float, int], Budgeted]] = {
+    "noise": lambda b, k: OutputNoise(b, decimals=k),
+    "fresh": lambda b, k: OutputNoise(b, law="laplace", repeatable=False, decimals=k),
+    "swap": lambda b, k: SameClassSwap(b, decimals=k),
+    "lpa": lambda b, k: LabelPreservingPoisoning(b, steps=2, surrogate_epochs=(1,), decimals=k),
+    "generator": lambda b, k: PoisoningGenerator(b, steps=2, epochs=1, samples=64, decimals=k),
+}
 
 
 def test_every_output_defence_is_under_test() -> None:
@@ -155,6 +164,118 @@ def test_rounding_leaves_whole_units_that_add_to_one() -> None:
     assert (units.round().sum(1) == 100).all()
 
 
+@st.composite
+def hard_to_round(draw: st.DrawFn, least: Mapping[int, int]) -> tuple[Tensor, int]:
+    """Vectors, and the decimals that they are hard on, no fewer than those given by class count.
+
+    Awkward ones, softmaxes, and whole units, many of them equal, with remainders on top that are
+    equal, but for the label's in every second.
+    """
+    classes = draw(st.sampled_from(sorted(least)))
+    decimals = draw(st.integers(least[classes], min(6, least[classes] + 3)))
+    unit, seed = 10**decimals, draw(st.integers(0, 10**6))
+    missing = draw(st.integers(0, min(classes, unit) - 1))
+    ahead = -(-(unit - missing) // draw(st.integers(1, classes)))
+    before = ahead * torch.arange(classes + 1, dtype=torch.float64)
+    whole = before.clamp_max(unit - missing).diff().repeat(2, 1)
+    share = torch.full((2, classes), missing / classes, dtype=torch.float64)
+    share[1, 0], share[1, 1:] = 0.0, missing / (classes - 1)
+    order = torch.randperm(classes, generator=torch.Generator().manual_seed(seed))
+    hard = (whole + share)[:, order] / unit
+    soft = vectors(5, classes, seed=seed, sharpness=draw(st.sampled_from([0.01, 1.0, 10.0])))
+    dtype = draw(st.sampled_from([torch.float32, torch.float64]))
+    return torch.cat([hard, soft, awkward(classes)]).to(dtype), decimals
+
+
+def far(p: Tensor, q: Tensor) -> float:
+    return float((q.double() - p.double()).abs().sum(1).max())
+
+
+@given(case=hard_to_round({k: 1 for k in (2, 3, 7, 10, 100, 530)}))
+@settings(max_examples=300)
+def test_rounding_moves_no_vector_further_than_its_worst_case(case: tuple[Tensor, int]) -> None:
+    p, decimals = case
+    rounding = Rounding(decimals)
+    q = rounding(p)
+    assert is_label_kept(p, q).all()
+    assert (q >= 0).all()
+    assert far(p, q) <= rounding.worst_case(p.shape[1])
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 11, 100, 101, 530])
+def test_the_worst_case_of_rounding_happens(classes: int) -> None:
+    """All remainders alike, all but the last ahead together: a rival has to give its unit up."""
+    rounding, unit = Rounding(4), 10_000
+    missing = (classes + 1) // 2 if classes > 2 else 0
+    ahead = -(-(unit - missing) // classes)
+    whole = torch.full((1, classes), float(ahead), dtype=torch.float64)
+    whole[0, -1] = unit - missing - (classes - 1) * ahead
+    p = (whole + missing / classes) / unit
+    assert far(p, rounding(p)) == pytest.approx(
+        rounding.worst_case(classes), rel=0, abs=7e-8 * (classes + 16)
+    )
+
+
+@cache
+def fitted(name: str, classes: int, decimals: int, room: float) -> Budgeted:
+    """With as much budget as rounding takes at worst, and some room."""
+    torch.manual_seed(0)
+    budget = min(2.0, Rounding(decimals).worst_case(classes) + room)
+    return ROUNDED[name](budget, decimals).fit(private(classes))
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+@given(case=hard_to_round({2: 1, 10: 2, 100: 3, 530: 4}), room=st.sampled_from([2e-5, 0.003, 0.3]))
+@settings(max_examples=60)
+def test_what_is_rounded_stays_inside_the_budget(
+    name: str, case: tuple[Tensor, int], room: float
+) -> None:
+    p, decimals = case[0].float(), case[1]
+    defence = fitted(name, p.shape[1], decimals, room)
+    q = defence(p, x=inputs(len(p)))
+    assert is_label_kept(p, q).all()
+    assert (q >= 0).all()
+    assert far(p, q) <= defence.budget
+    units = q.double() * 10**decimals
+    torch.testing.assert_close(units, units.round(), atol=0.04, rtol=0)  # 6 decimals in float32
+    assert (units.round().sum(1) == 10**decimals).all()
+    assert float((q.double().sum(1) - 1).abs().max()) < 1e-7
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_a_label_ahead_by_less_than_a_unit_stays_ahead(name: str) -> None:
+    p = torch.tensor(
+        [[0.33341, 0.33329, 0.3333], [0.40001, 0.4, 0.19999], [0.3334, 0.3333, 0.3333]]
+    )
+    p = torch.cat([p, p.flip(1)])
+    torch.manual_seed(0)
+    defence = ROUNDED[name](0.1, 2).fit(private(3))
+    q = defence(p, x=inputs(len(p)))
+    assert is_label_kept(p, q).all()
+    assert (q.topk(2).values.diff() < -0.009).all()
+
+
+def test_what_cannot_move_is_rounded_too() -> None:
+    tied = torch.tensor([[0.4444, 0.4444, 0.1112]])
+    assert torch.equal(SameClassSwap(0.1).fit(private(3))(tied), tied)
+    q = SameClassSwap(0.1, decimals=2).fit(private(3))(tied)
+    torch.testing.assert_close(q, torch.tensor([[0.45, 0.44, 0.11]]))
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_a_budget_that_rounding_takes_up_is_refused(name: str) -> None:
+    said = (
+        "budget must be at least 0.05102 for 100 entries rounded to 3 decimals.*"
+        "got 0.02; raise the decimals or the budget"
+    )
+    with pytest.raises(ValueError, match=said):
+        ROUNDED[name](0.02, 3).fit(private(100))
+    with pytest.raises(ValueError, match=said):
+        ROUNDED[name](0.02, 3).room(100)
+    assert ROUNDED[name](0.02, 4).room(100) == pytest.approx(0.02 - 0.0051, abs=1e-5)
+    assert ROUNDED[name](0.05102, 3).room(100) >= 1e-5
+
+
 def test_poison_turns_gradients_the_way_the_defender_wants() -> None:
     torch.manual_seed(0)
     own = private(10, 400)
@@ -207,6 +328,7 @@ def test_what_needs_the_input_says_so() -> None:
     ("make", "said"),
     [
         (lambda: Rounding(0), "Rounding decimals must be between 1 and 6"),
+        (lambda: OutputNoise(decimals=7), "decimals must be between 1 and 6: got 7"),
         (lambda: TopK(0), "at least 1"),
         (lambda: Temperature(0.0), "between 0.01 and 100"),
         (lambda: OutputNoise(float("nan")), "OutputNoise budget"),

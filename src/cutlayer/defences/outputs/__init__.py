@@ -2,6 +2,7 @@
 
 from .adversarial import AdversarialNoise
 from .base import OutputDefence, Private
+from .budgeted import Budgeted
 from .coarse import LabelOnly, Rounding, Temperature, TopK
 from .feasible import MARGIN, is_label_kept, project
 from .generator import PoisoningGenerator
@@ -12,6 +13,7 @@ from .purification import Purification
 __all__ = [
     "MARGIN",
     "AdversarialNoise",
+    "Budgeted",
     "LabelFlippingPoisoning",
     "LabelOnly",
     "LabelPreservingPoisoning",

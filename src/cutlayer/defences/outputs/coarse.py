@@ -7,6 +7,8 @@ from torch.nn.functional import one_hot
 from .base import OutputDefence, within
 from .feasible import is_label_kept
 
+_FLOAT32 = 2.0**-24  # relative error of one operation; a softmax of K entries is off by K in sum
+
 
 class Rounding(OutputDefence):
     """k decimals, the entries adding to 1 exactly, the label kept.
@@ -38,6 +40,21 @@ class Rounding(OutputDefence):
         units = whole + (order.argsort(dim=1) < missing)
         rounded: Tensor = (self._label_first(units, label) / unit).to(t.dtype)
         return rounded
+
+    def worst_case(self, classes: int) -> float:
+        """Largest L1 distance that K confidences are moved, a softmax in float32 or better.
+
+        ⌊(K + 1)²/4⌋·2/K units of 10^-k, about K/2 + 1, and (K + 16)·2^-24 for sums that in float32
+        are not 1 exactly.
+
+        What some entries gain the others lose, so it is twice the loss. With m units missing, K - m
+        entries lose their remainders: m·(K - m)/(K - 1) at most, all but the label's being equal. A
+        rival that ties loses its own as well, no larger than the label's: m·(K + 1 - m)/K at most,
+        all being equal, for m up to K/2 + 1, 1 + (m - 2)·(K - m)/(K - 2) beyond, and 1 for none
+        missing. The second is the largest of these, at m = (K + 1)/2.
+        """
+        units = (classes + 1) ** 2 // 4 * 2 / classes
+        return units / 10.0**self.decimals + (classes + 16) * _FLOAT32
 
     @staticmethod
     def _label_first(units: Tensor, label: Tensor) -> Tensor:

@@ -1,18 +1,20 @@
 """Poison at the price of one forward pass."""
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, softplus
 
 from ...inversion_models import LogConfidences
-from .base import OutputDefence, Private, within
-from .feasible import project
+from .base import Private
+from .budgeted import Budgeted
 from .keyed import new_key, normals
 from .poisoning import LabelPreservingPoisoning
 from .surrogates import DefensiveLoss
 
 
-class PoisoningGenerator(OutputDefence):
+class PoisoningGenerator(Budgeted):
     """Label-preserving perturbations out of a network that has learned from LPA's.
 
     After Zhou et al. (2024): a conditional variational autoencoder is trained on the perturbations
@@ -27,6 +29,7 @@ class PoisoningGenerator(OutputDefence):
         samples: Private samples to learn from, at most; half for the surrogates.
         latent: Size of what is drawn from the key.
         epochs: Of the autoencoder.
+        decimals: Of the answers, rounded inside the budget; see ``Budgeted``.
 
     Raises:
         ValueError: an argument out of range.
@@ -45,13 +48,12 @@ class PoisoningGenerator(OutputDefence):
         samples: int = 4000,
         latent: int = 8,
         epochs: int = 30,
+        decimals: int | None = None,
     ) -> None:
-        super().__init__()
-        within("PoisoningGenerator budget", budget, 1e-5, 2)
+        super().__init__(budget, decimals)
         for name, value in (("samples", samples), ("latent", latent), ("epochs", epochs)):
             if value < 1:
                 raise ValueError(f"PoisoningGenerator {name} must be at least 1: got {value}")
-        self.budget = budget
         self.steps = steps
         self.loss: DefensiveLoss = loss
         self.samples = samples
@@ -60,14 +62,14 @@ class PoisoningGenerator(OutputDefence):
         self.network: _ConditionalAutoencoder | None = None
         self.register_buffer("key", torch.zeros(4, dtype=torch.int64))
 
-    def fit(self, private: Private) -> "PoisoningGenerator":
-        half = max(1, min(self.samples, len(private.p)) // 2)
+    def fit(self, private: Private) -> Self:
+        room, half = self.room(private.classes), max(1, min(self.samples, len(private.p)) // 2)
         poisoning = LabelPreservingPoisoning(
-            self.budget, steps=self.steps, loss=self.loss, samples=half
+            room, steps=self.steps, loss=self.loss, samples=half
         ).fit(private)
         p, x = private.p[: 2 * half], private.x[: 2 * half]
         parts = zip(p.split(256), x.split(256), strict=True)
-        delta = torch.cat([poisoning(q, x=y) - q for q, y in parts]) / self.budget
+        delta = torch.cat([poisoning(q, x=y) - q for q, y in parts]) / room
         self.network = _ConditionalAutoencoder(private.classes, self.latent).to(p)
         _train(self.network, p, delta, self.epochs)
         self.key = new_key().to(p.device)
@@ -78,7 +80,7 @@ class PoisoningGenerator(OutputDefence):
         if self.network is None:
             raise RuntimeError("PoisoningGenerator needs to be fitted first")
         drawn = normals(t, self.key, self.latent).to(t.dtype)
-        return project(t, t + self.budget * self.network.decoded(t, drawn), self.budget)
+        return self.answered(t, t + self.room(t.shape[1]) * self.network.decoded(t, drawn))
 
 
 class _ConditionalAutoencoder(nn.Module):

@@ -1,26 +1,28 @@
 """Noise on confidence vectors, inside the same limits as everything else that is compared."""
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
 from ..base import one_of
-from .base import OutputDefence, Private, within
-from .feasible import project
+from .base import Private
+from .budgeted import Budgeted
 from .keyed import new_key, normals, uniforms
 
 
-class OutputNoise(OutputDefence):
+class OutputNoise(Budgeted):
     """Independent noise on every entry, label and budget kept: the control for every poisoning.
 
-    The noise of a row has an expected L1 norm of ``budget`` before it is fitted to the limits.
+    The noise of a row has an expected L1 norm of ``budget``, less what rounding may take, before it
+    is fitted to the limits.
 
     Args:
         budget: Largest L1 distance, in (0, 2].
         law: "gaussian" or "laplace".
         repeatable: The same question is given the same noise; else fresh noise, which averages
             away.
+        decimals: Of the answers, rounded inside the budget; see ``Budgeted``.
 
     Raises:
         ValueError: an argument out of range.
@@ -34,16 +36,16 @@ class OutputNoise(OutputDefence):
         *,
         law: Literal["gaussian", "laplace"] = "gaussian",
         repeatable: bool = True,
+        decimals: int | None = None,
     ) -> None:
-        super().__init__()
-        within("OutputNoise budget", budget, 1e-5, 2)
+        super().__init__(budget, decimals)
         one_of("OutputNoise law", law, ("gaussian", "laplace"))
-        self.budget = budget
         self.law = law
         self.repeatable = repeatable
         self.register_buffer("key", torch.zeros(4, dtype=torch.int64))
 
-    def fit(self, private: Private) -> "OutputNoise":
+    def fit(self, private: Private) -> Self:
+        super().fit(private)
         self.key = new_key().to(private.p.device)
         return self
 
@@ -53,7 +55,7 @@ class OutputNoise(OutputDefence):
         return not self.repeatable
 
     def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor:
-        return project(t, t + self._noise(t) * self.budget / t.shape[1], self.budget)
+        return self.answered(t, t + self._noise(t) * self.room(t.shape[1]) / t.shape[1])
 
     def _noise(self, t: Tensor) -> Tensor:
         """``(N, K)``, of mean absolute value 1."""
@@ -69,11 +71,12 @@ def _fresh(t: Tensor) -> Tensor:
     return torch.rand(t.shape, dtype=torch.float64, device=t.device).clamp(1e-12, 1 - 1e-12)
 
 
-class SameClassSwap(OutputDefence):
+class SameClassSwap(Budgeted):
     """Towards the vector of another sample of the same label, as far as the budget goes.
 
     Args:
         budget: Largest L1 distance, in (0, 2].
+        decimals: Of the answers, rounded inside the budget; see ``Budgeted``.
 
     Raises:
         ValueError: an argument out of range.
@@ -82,14 +85,13 @@ class SameClassSwap(OutputDefence):
     key: Tensor
     others: Tensor
 
-    def __init__(self, budget: float = 0.02) -> None:
-        super().__init__()
-        within("SameClassSwap budget", budget, 1e-5, 2)
-        self.budget = budget
+    def __init__(self, budget: float = 0.02, *, decimals: int | None = None) -> None:
+        super().__init__(budget, decimals)
         self.register_buffer("key", torch.zeros(4, dtype=torch.int64))
         self.register_buffer("others", torch.empty(0, 0))
 
-    def fit(self, private: Private) -> "SameClassSwap":
+    def fit(self, private: Private) -> Self:
+        super().fit(private)
         self.key = new_key().to(private.p.device)
         self.others = private.p[private.p.argmax(1).argsort(stable=True)]
         return self
@@ -103,4 +105,4 @@ class SameClassSwap(OutputDefence):
         chosen = first[label] + (u * count[label]).long()
         swapped = self.others[chosen.clamp_max(len(self.others) - 1)]
         none = (count[label] == 0)[:, None]
-        return project(t, torch.where(none, t, swapped.to(t.dtype)), self.budget)
+        return self.answered(t, torch.where(none, t, swapped.to(t.dtype)))

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from ..base import one_of
-from .base import OutputDefence, Private, within
-from .feasible import project
+from .base import Private
+from .budgeted import Budgeted
 from .keyed import new_key, uniforms
 from .surrogates import DefensiveLoss, Surrogate, train_surrogates
 
 
-class Steps(OutputDefence):
+class Steps(Budgeted):
     """What descends for every query on its own, inside what is feasible, through surrogates."""
 
     needs_input = True
@@ -25,10 +25,10 @@ class Steps(OutputDefence):
         loss: DefensiveLoss,
         surrogate_epochs: tuple[int, ...],
         samples: int,
+        decimals: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(budget, decimals)
         name = type(self).__name__
-        within(f"{name} budget", budget, 1e-5, 2)
         one_of(f"{name} loss", loss, ("negative", "swap"))
         for what, value in (("steps", steps), ("samples", samples)):
             if value < 1:
@@ -37,7 +37,6 @@ class Steps(OutputDefence):
             raise ValueError(
                 f"{name} surrogate_epochs must be numbers of at least 1: got {surrogate_epochs}"
             )
-        self.budget = budget
         self.steps = steps
         self.loss: DefensiveLoss = loss
         self.surrogate_epochs = tuple(surrogate_epochs)
@@ -46,6 +45,7 @@ class Steps(OutputDefence):
         self.register_buffer("key", torch.zeros(4, dtype=torch.int64))
 
     def fit(self, private: Private) -> Self:
+        super().fit(private)
         few = Private(*(t[: self.samples] for t in (private.x, private.y, private.p)))
         self.surrogates_ = train_surrogates(few, epochs=self.surrogate_epochs, loss=self.loss)
         self.key = new_key().to(private.p.device)
@@ -62,7 +62,7 @@ class Steps(OutputDefence):
             lacking = "the inputs of the queries: pass x" if x is None else "to be fitted first"
             raise RuntimeError(f"{type(self).__name__} needs {lacking}")
         noise = 2 * uniforms(p, self.key, p.shape[1]) - 1
-        rate = self.budget / 10
+        rate = self.room(p.shape[1]) / 10
         delta = (rate * noise).to(p.dtype)
         first, second = torch.zeros_like(delta), torch.zeros_like(delta)
         for step in range(1, self.steps + 1):
@@ -72,13 +72,13 @@ class Steps(OutputDefence):
             second = 0.99 * second + 0.01 * downhill.square()
             mean, square = first / (1 - 0.9**step), second / (1 - 0.99**step)
             delta = delta - rate * mean / (square.sqrt() + 1e-8)
-        return project(p, p + delta, self.budget)
+        return self.answered(p, p + delta)
 
     def _slope(self, p: Tensor, delta: Tensor, x: Tensor) -> Tensor:
         """How the objective, mean of the ensemble, changes with the perturbation, ``(N, K)``."""
         with torch.enable_grad():
             delta = delta.detach().requires_grad_(True)
-            fed = project(p, p + delta, self.budget)
+            fed = self.moved(p, p + delta)
             every = torch.stack([self._objective(s, fed, x) for s in self.surrogates_])
             (found,) = torch.autograd.grad(every.mean(0).sum(), delta)
         return found
@@ -109,6 +109,7 @@ class LabelPreservingPoisoning(Steps):
         loss: Of the defender, see ``train_surrogates``.
         surrogate_epochs: After which the surrogates are taken.
         samples: Private samples that they are trained on, at most.
+        decimals: Of the answers, rounded inside the budget; see ``Budgeted``.
 
     Raises:
         ValueError: an argument out of range.
@@ -126,8 +127,9 @@ class LabelPreservingPoisoning(Steps):
         loss: DefensiveLoss = "swap",
         surrogate_epochs: tuple[int, ...] = (5, 20),
         samples: int = 2000,
+        decimals: int | None = None,
     ) -> None:
-        super().__init__(budget, steps, loss, surrogate_epochs, samples)
+        super().__init__(budget, steps, loss, surrogate_epochs, samples, decimals)
 
 
 class LabelFlippingPoisoning(Steps):
