@@ -1,6 +1,7 @@
 """Runs as a report gets them: digits, a signal and a table, with records and pictures."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -173,6 +174,38 @@ def other_runs() -> tuple[list[Record], dict[str, dict[str, Tensor]]]:
             records.append(r)
             samples[r.id] = pictures(x, torch.arange(60) % len(classes), blur, 3)
     return records, samples
+
+
+def answered(
+    name: str, ssim: float, *, accuracy: float = 0.986, agreement: float = 1.0, l1: float = 0.0
+) -> Record:
+    """An attack on the answers of a prediction API, behind one defence or none."""
+    parts = () if name == "undefended" else (name,)
+    row = (name, accuracy, ssim, 0.09 * (1 - ssim), 0.9, parts)
+    who = {"threat": "prediction-api", "attack": "confidence-inversion"}
+    experiment = plain_experiment(defence=list(parts), **who)
+    record = attack_record(row, experiment=experiment, threat="prediction-api")
+    worth = {
+        "label_agreement": Estimate(value=agreement, low=agreement, high=agreement, n=539),
+        "l1_distortion": spread(l1, l1 / 9, tail=l1),
+    }
+    return replace(
+        record,
+        attack=record.attack | {"name": who["attack"]},
+        data=record.data | {"message_shape": [10]},
+        utility=record.utility | worth,
+        floors=record.floors | {"nearest-auxiliary": scores(0.21, 0.08, 0.9)},
+    )
+
+
+def api_runs() -> list[Record]:
+    """Undefended, three defences that keep every label, the label alone among them."""
+    return [
+        answered("undefended", 0.71),
+        answered("rounding:decimals=2", 0.34, l1=0.004),
+        answered("label-only", 0.25, l1=0.31),
+        answered("lpa:budget=0.05", 0.31, l1=0.049),
+    ]
 
 
 def train_record() -> Record:

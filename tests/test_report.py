@@ -17,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_runs import (
     DIGITS,
+    answered,
+    api_runs,
     attack_record,
     digit_runs,
     other_runs,
@@ -29,7 +31,7 @@ from cutlayer import report
 from cutlayer.checks import FLAGS
 from cutlayer.config import FIELDS, Experiment
 from cutlayer.metrics import METRICS
-from cutlayer.record import Estimate, from_json, to_json
+from cutlayer.record import Estimate, Record, from_json, to_json
 from cutlayer.report import reading
 from cutlayer.report.page import render
 from cutlayer.report.pictures import pixels
@@ -286,6 +288,7 @@ def test_an_attack_below_the_floor_is_not_called_a_success(tmp_path: Path) -> No
 def test_trained_networks_alone_make_a_page(tmp_path: Path) -> None:
     text = "".join(Page(report.write([train_record()], {}, tmp_path).read_text()).text)
     assert "No attack is among these runs" in text
+    assert "with the nearest message: retrieval" in text
 
 
 def test_flags_are_explained_where_they_stand(page: tuple[Path, Page]) -> None:
@@ -336,6 +339,98 @@ def test_the_terminal_table_shows_each_run_and_reads_no_markup() -> None:
     assert re.search(r"0\.502 +95\.2\D% +1 2\s", text)
     assert f"1  one-seed: {FLAGS['one-seed']}" in text
     assert "2  randomised-defence-single-query" in text
+
+
+def written(folder: Path, records: list[Record]) -> tuple[Page, str]:
+    """The page about runs, and what a reader sees of it."""
+    page = Page(report.write(records, {}, folder).read_text())
+    return page, " ".join("".join(page.text).split())
+
+
+def test_of_a_prediction_api_no_cut_and_no_message_is_told(tmp_path: Path) -> None:
+    page, text = written(tmp_path, api_runs())
+    seen = text[text.index("cutlayer · what leaks") : text.index("5. Flags")]
+    defined = text[text.index("7. Definitions") : text.index("Every number is read")]
+    titles = " ".join(t["title"] or "" for t in page.all("th") if "title" in t)
+    for told in (seen, defined, titles):
+        assert not re.search(r"\b(cut|messages?|owners?|servers?|split|overheard \d)\b", told)
+    order = [
+        "what leaks from a prediction API",
+        "is served as a prediction API",
+        "One answer is 10 numbers (40 bytes as float32)",
+        "The answers to the inputs of 539 victims were attacked",
+        "A client of a prediction API",
+        "sees what the prediction API answers, to its own samples and to the victims'",
+        "confidence-inversion, having seen 1 answer to each input",
+        "Undefended, confidence-inversion by prediction-api rebuilds the inputs at SSIM 0.710",
+    ]
+    places = [text.index(phrase) for phrase in order]
+    assert places == sorted(places)
+    assert "nearest answer: retrieval" in titles
+
+
+def test_what_an_api_is_worth_stands_beside_its_accuracy(tmp_path: Path) -> None:
+    page, text = written(tmp_path, api_runs())
+    assert "accuracy is 98.6 % (undefended 98.6 %), label agreement 100.0 %, L1" in text
+    assert len(re.findall("label agreement *low is bad *L1 distortion *high is bad", text)) == 1
+    assert "L1 distortionHow far a prediction API's answer is from what the classifier" in text
+    (block,) = [json.loads(b) for b in page.text if b.startswith('{"apart"')]
+    assert block["worth"] == "l1_distortion"  # of accuracies all alike nothing is to be seen
+    assert set(block["utilities"]) == {"accuracy", "label_agreement", "l1_distortion"}
+    assert block["runs"][3]["utility"]["l1_distortion"][0] == 0.049
+    _, cut = written(tmp_path, digit_runs()[0])
+    assert "L1 distortion" not in cut
+
+
+def test_where_labels_change_the_figure_shows_accuracy(tmp_path: Path) -> None:
+    flipped = answered("lfp:fraction=0.3", 0.2, accuracy=0.71, agreement=0.72, l1=0.5)
+    page, text = written(tmp_path, [*api_runs(), flipped])
+    (block,) = [json.loads(b) for b in page.text if b.startswith('{"apart"')]
+    assert block["worth"] == "accuracy"
+    assert "label agreement 72.0 %" in text
+
+
+def test_an_api_is_held_against_itself_not_against_a_cut(tmp_path: Path) -> None:
+    """The undefended messages leak more than the undefended answers: two settings, not one."""
+    page, text = written(tmp_path, [*digit_runs()[0], *api_runs()])
+    headings = " ".join(b for b in page.text if b.startswith("digits, "))
+    assert headings.count("digits, split network") >= 4 <= headings.count("digits, prediction API")
+    assert "what leaks at the cut and from a prediction API" in text
+    cut, api = text.index("Undefended, inverse-network"), text.index("Undefended, confidence-inv")
+    assert "at SSIM 0.873" in text[cut : cut + 90]
+    assert "at SSIM 0.710" in text[api : api + 90]
+    assert "digits, prediction API: undefended; digits, prediction API: rounding" in text
+    assert "nearest message or answer: retrieval" in text[text.index("7. Definitions") :]
+    floors = rows(tmp_path / "floors.csv")
+    assert {r["data"] for r in floors} == {"digits"}
+    assert {r["threat"] for r in floors} == {"server-and-owner", "prediction-api"}
+
+
+def test_the_label_alone_is_called_the_ceiling_and_no_weak_attack(tmp_path: Path) -> None:
+    ceiling = "No defence that keeps every label can hide more than label-only does"
+    _, text = written(tmp_path, api_runs())
+    assert text.count(ceiling) == 1
+    assert "label-only leaks least, at SSIM 0.250" in text
+    assert "No attack can be expected to beat it: the label is all there is to see." in text
+    assert "a stronger one may well leak more" not in text
+    _, without = written(tmp_path, [r for r in api_runs() if r.name != "label-only"])
+    assert ceiling not in without
+    weak = answered("lpa:budget=0.05", 0.26, l1=0.049)
+    _, doubtful = written(tmp_path, [api_runs()[0], weak])
+    assert "The attack does not beat it: a stronger one may well leak more." in doubtful
+
+
+def test_the_terminal_table_has_the_distortion_and_80_columns() -> None:
+    from rich.console import Console
+
+    for records, there in ((api_runs(), True), (digit_runs()[0], False)):
+        console = Console(width=80, file=io.StringIO(), no_color=True)
+        console.print(report.terminal_table(records))
+        assert isinstance(console.file, io.StringIO)
+        text = console.file.getvalue()
+        assert ("distortion" in text) == there
+        assert "flags" in text.split("\nundefended")[0]
+        assert ("0.049" in text) == there
 
 
 def test_no_records_is_an_error(tmp_path: Path) -> None:

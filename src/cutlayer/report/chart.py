@@ -22,6 +22,12 @@ def chart(setting: Setting) -> dict[str, Any]:
     return {
         "name": setting.name,
         "primary": setting.primary,
+        "worth": setting.worth,
+        "utilities": {
+            n: {"label": metric(n).label, "leaks": metric(n).leaks}
+            for n in setting.utility
+            if n != "ece"
+        },
         "metrics": {
             n: {"label": metric(n).label, "unit": metric(n).unit, "leaks": metric(n).leaks}
             for n in setting.measured
@@ -30,7 +36,7 @@ def chart(setting: Setting) -> dict[str, Any]:
             {
                 "label": setting.labels[r.id],
                 "undefended": is_undefended(r),
-                "accuracy": _spread(r.utility.get("accuracy", NONE)),
+                "utility": {n: _spread(s) for n, s in r.utility.items()},
                 "leakage": {n: _spread(s) for n, s in r.leakage.items()},
                 "floors": {f: {n: s.value for n, s in v.items()} for f, v in r.floors.items()},
                 "lines": _lines(setting, r),

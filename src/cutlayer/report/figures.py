@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..record import Estimate
 from .pictures import Samples, class_name, line, pixels
-from .reading import NONE, Setting, is_undefended, metric, victims_from
+from .reading import FRACTIONS, NONE, Setting, is_undefended, metric, victims_from
 from .reading import classes as classes_of
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _tradeoff(every: Sequence[Setting]) -> bytes:
 def _scatter(axes: "Axes", setting: Setting) -> None:
     name = setting.primary
     for i, r in enumerate(setting.runs):
-        x, y = r.utility.get("accuracy", NONE), r.leakage.get(name, NONE)
+        x, y = r.utility.get(setting.worth, NONE), r.leakage.get(name, NONE)
         if x.value is None or y.value is None:
             continue
         axes.errorbar(
@@ -94,21 +94,29 @@ def _scatter(axes: "Axes", setting: Setting) -> None:
             across = blended_transform_factory(axes.transAxes, axes.transData)
             axes.text(0.01, value, literal(floor), transform=across, va="bottom", color=MUTED)
     _floors_apart(axes, setting, name)
-    axes.set_xlabel("accuracy")
+    _name_utility(axes, setting.worth)
     axes.set_ylabel(f"{metric(name).label} ({metric(name).leaks} leaks more)")
     axes.set_title(literal(setting.name), loc="left")
-    axes.xaxis.set_major_formatter(lambda v, _: f"{v:.1%}")
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
 
+def _name_utility(axes: "Axes", name: str) -> None:
+    """The useful end to the right."""
+    axes.set_xlabel(metric(name).label)
+    if name in FRACTIONS:
+        axes.xaxis.set_major_formatter(lambda v, _: f"{v:.1%}")
+    if metric(name).leaks == "high":
+        axes.invert_xaxis()
+
+
 def _floors_apart(axes: "Axes", setting: Setting, name: str) -> None:
-    """The floors that differ by run, each at its run's accuracy."""
-    common = setting.common_floors()
+    """The floors that differ by run, each at its run's utility."""
+    common, worth = setting.common_floors(), setting.worth
     for floor in dict.fromkeys(f for r in setting.runs for f in r.floors if f not in common):
         pairs = [
-            (r.utility.get("accuracy", NONE).value, r.floors.get(floor, {}).get(name, NONE).value)
+            (r.utility.get(worth, NONE).value, r.floors.get(floor, {}).get(name, NONE).value)
             for r in setting.runs
         ]
         known = [(x, y) for x, y in pairs if x is not None and y is not None]
@@ -126,8 +134,8 @@ def _error(e: Estimate) -> list[list[float]] | None:
 def _reconstructions(every: Sequence[Setting], samples: Samples, group: str) -> bytes | None:
     """Rows: the originals, then each run; where the victims differ by run, both for each."""
     rows: list[tuple[str, Tensor, Tensor, list[str]]] = []
-    shown: Tensor | None = None
     for setting in every:
+        shown: Tensor | None = None
         for r in setting.runs:
             held = samples.get(r.id, {})
             if f"{group}.x_hat" not in held or f"{group}.x" not in held:

@@ -2,7 +2,7 @@
 (() => {
   const palette = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8a8a8a"];
   const symbols = ["circle", "square", "triangle-up", "x", "triangle-down", "star", "pentagon"];
-  const percent = new Set(["accuracy", "read", "read_by_victim", "top1", "top5"]);
+  const percent = new Set(["accuracy", "read", "read_by_victim", "top1", "top5", "top1_in_class", "label_agreement"]);
   const escaped = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
   const short = (text) => escaped(text.length > 42 ? text.slice(0, 41) + "…" : text);
   const wrapped = (text) => escaped(text).replace(/(.{50,72}?) /g, "$1<br>");
@@ -16,15 +16,17 @@
   function draw(figure) {
     const data = JSON.parse(figure.querySelector("script").textContent);
     const plot = figure.querySelector(".plot");
-    const choice = figure.querySelector("select");
+    const choice = figure.querySelector(".leakage"), other = figure.querySelector(".utility");
     const show = (paper) => {
       const css = getComputedStyle(document.documentElement);
       const colour = (name) => css.getPropertyValue(name).trim();
       const [ink, muted, line, page] = ["--ink", "--muted", "--line", "--page"].map(colour);
       const name = choice.value, metric = data.metrics[name];
+      const worth = other ? other.value : data.worth, utility = data.utilities[worth];
+      const known = (run) => typeof (run.utility[worth] || [])[0] === "number";
       const traces = data.runs.flatMap((run, i) => {
-        const x = run.accuracy, y = run.leakage[name] || [null, null, null];
-        if (x[0] === null || x[0] === undefined || y[0] === null) return [];
+        const x = run.utility[worth], y = run.leakage[name] || [null, null, null];
+        if (!known(run) || y[0] === null) return [];
         const tint = run.undefended ? ink : palette[i % palette.length];
         return [{
           type: "scatter", mode: "markers", name: short(run.label), x: [x[0]], y: [y[0]],
@@ -35,11 +37,11 @@
         }];
       });
       for (const floor of data.apart) {
-        const runs = data.runs.filter((r) => r.accuracy[0] !== null && r.floors[floor] && typeof r.floors[floor][name] === "number");
+        const runs = data.runs.filter((r) => known(r) && r.floors[floor] && typeof r.floors[floor][name] === "number");
         if (!runs.length) continue;
         traces.push({
           type: "scatter", mode: "markers", name: "floor of each run: " + short(floor),
-          x: runs.map((r) => r.accuracy[0]), y: runs.map((r) => r.floors[floor][name]),
+          x: runs.map((r) => r.utility[worth][0]), y: runs.map((r) => r.floors[floor][name]),
           marker: { symbol: "line-ew-open", size: 16, color: muted, line: { width: 2, color: muted } },
           text: runs.map((r) => escaped(floor) + " floor of " + wrapped(r.label)),
           hovertemplate: "%{text}<br>%{y:" + (percent.has(name) ? ".1%" : ".4") + "}<extra></extra>",
@@ -64,7 +66,7 @@
       Plotly.react(plot, traces, {
         paper_bgcolor: page, plot_bgcolor: page, font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: ink },
         margin: { l: 64, r: 16, t: 34, b: 60 }, hovermode: "closest", shapes, annotations,
-        xaxis: { ...axis, title: { text: "accuracy of the network" }, tickformat: ".1~%", nticks: narrow ? 4 : 9 },
+        xaxis: { ...axis, title: { text: escaped(utility.label) + (utility.leaks === "high" ? " (axis reversed)" : "") }, tickformat: percent.has(worth) ? ".1~%" : "", autorange: utility.leaks === "high" ? "reversed" : true, nticks: narrow ? 4 : 9 },
         yaxis: { ...axis, title: { text: escaped(metric.label) + unit + "<br><span style='font-size:11px'>" + hint + "</span>" }, tickformat: percent.has(name) ? ".0%" : "", range: metric.leaks === "high" ? range : range.reverse() },
         legend: narrow ? { orientation: "h", y: -0.2, yanchor: "top" } : { x: 1.02, y: 1 },
         hoverlabel: { align: "left", bgcolor: colour("--panel"), bordercolor: muted, font: { color: ink, size: 12 } },
@@ -72,7 +74,7 @@
         ...(paper ? { width: 680 } : { autosize: true }),
       }, { responsive: true, displaylogo: false, displayModeBar: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] });
     };
-    choice.addEventListener("change", () => show(false));
+    for (const select of [choice, other]) if (select) select.addEventListener("change", () => show(false));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show(false));
     matchMedia("print").addEventListener("change", (e) => show(e.matches));
     let width = plot.clientWidth;

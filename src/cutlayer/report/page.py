@@ -15,12 +15,13 @@ from . import reading
 from .chart import chart
 from .command import command_line
 from .figures import figure_files
-from .glossary import GLOSSARY
+from .glossary import glossary
 from .pictures import ROOM, Samples, panels
 from .reading import Setting, settings
-from .story import FLOOR_WORDS, attacked, came_out, outcomes, threats
+from .story import attacked, came_out, floor_words, outcomes, threats
 from .tables import csv_files
 
+_WHERE = {"message": "at the cut", "answer": "from a prediction API"}  # by what is seen
 _OPTIONAL = ("tradeoff.png", "reconstructions.png", "leaks-most.png", "leaks-least.png")
 
 
@@ -98,6 +99,7 @@ def render(
     from plotly.offline import get_plotlyjs
 
     parts = files("cutlayer.report")
+    kinds = list(dict.fromkeys(s.seen for s in every)) or ["message"]
     scripts = [get_plotlyjs(), parts.joinpath("page.js").read_text("utf-8")]
     template = Environment(
         loader=PackageLoader("cutlayer.report", "."),
@@ -114,8 +116,9 @@ def render(
         sections=[_section(s, samples, ROOM // len(every)) for s in every],
         raised=_raised(every),
         FLAGS=FLAGS,
-        FLOOR_WORDS=FLOOR_WORDS,
-        GLOSSARY=GLOSSARY,
+        FLOOR_WORDS=floor_words(" or ".join(kinds)),
+        GLOSSARY=glossary(api="answer" in kinds),
+        where=" and ".join(_WHERE[k] for k in kinds),
         read=reading,
         command_line=command_line,
         shares=_shares,
@@ -143,27 +146,26 @@ def _section(setting: Setting, samples: Samples, room: int) -> dict[str, Any]:
         "panels": panels(setting, samples, room),
         "chart": chart(setting),
         "common": setting.common_floors(),
+        "floor_words": floor_words(setting.seen),
     }
 
 
 def _raised(every: Sequence[Setting]) -> dict[str, list[str]]:
     """Flag to the labels of the runs that carry it, in the order of ``FLAGS``."""
     found: dict[str, list[str]] = {name: [] for name in FLAGS}
+    labels = reading.full_labels(every)
     for s in every:
         for r in s.runs:
             for flag in s.flags[r.id]:
-                found.setdefault(flag, []).append(s.labels[r.id])
+                found.setdefault(flag, []).append(labels[r.id])
     return {flag: runs for flag, runs in found.items() if runs}
 
 
 def _missing(every: Sequence[Setting], trained: Sequence[Record], samples: Samples) -> list[str]:
     """What a stopped run did not get to, as far as the records show it."""
-    runs = [r for s in every for r in s.runs]
-    attacked = {r.victim for r in runs}
+    labels, attacked = reading.full_labels(every), {r.victim for s in every for r in s.runs}
     lost = [f"the attack on {r.name} ({r.id})" for r in trained if r.id not in attacked]
-    lost += [
-        f"the pictures of {s.labels[r.id]}" for s in every for r in s.runs if r.id not in samples
-    ]
+    lost += [f"the pictures of {label}" for run, label in labels.items() if run not in samples]
     lost += [
         f"an undefended reference on {s.name}"
         for s in every

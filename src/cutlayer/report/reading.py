@@ -10,8 +10,13 @@ from ..record import Estimate, Record, Scores
 from .command import part_of
 
 NONE = Estimate(value=None)
+OF_AN_API: dict[str, Metric] = {  # utility, beside accuracy and calibration
+    "label_agreement": Metric("label agreement", "", "low", 1.0),
+    "l1_distortion": Metric("L1 distortion", "", "high", 0.0),
+}
 FRACTIONS = {
     "accuracy",
+    "label_agreement",
     "read",
     "read_by_victim",
     "top1",
@@ -26,7 +31,7 @@ _ATTACKER |= {"auxiliary", "auxiliary_share", "auxiliary_samples", "adversaries"
 
 def metric(name: str) -> Metric:
     """How to read a metric, one of this release or not."""
-    known = METRICS.get(name) or UTILITY.get(name)
+    known = (METRICS | UTILITY | OF_AN_API).get(name)
     return known or Metric(name, "", "high", 1.0)
 
 
@@ -106,10 +111,15 @@ def repeats(record: Record) -> int:
     return value if isinstance(value, int) else 1
 
 
+def seen(record: Record) -> str:
+    """What the attacker saw of an input: an ``answer`` of a prediction API, or a ``message``."""
+    return "answer" if "confidences" in record.threat.get("has", ()) else "message"
+
+
 def heard(record: Record) -> str:
-    """How many messages of each victim's input were overheard, in words."""
-    m = repeats(record)
-    return f"{m} message{'s' if m > 1 else ''} of each input"
+    """How many messages of each victim's input were overheard, or answers to it, in words."""
+    m, what = repeats(record), seen(record)
+    return f"{m} {what}{'s' if m > 1 else ''} {'to' if what == 'answer' else 'of'} each input"
 
 
 def knows(record: Record) -> str:
@@ -139,13 +149,36 @@ def configuration(record: Record) -> str:
 
 @dataclass(frozen=True)
 class Setting:
-    """The attack runs on one data set, in the order given, and the networks behind them."""
+    """The attack runs on one data set that saw the same kind of thing, in the order given."""
 
     name: str
     runs: list[Record]
     labels: dict[str, str]  # by record id: the run's name, and what else tells it from the others
     cuts: dict[str, str]  # by record id
     flags: Mapping[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def data(self) -> str:
+        """The data set."""
+        return _data(self.runs[0])
+
+    @property
+    def seen(self) -> str:
+        """What the attackers saw of an input: a ``message``, or an ``answer``."""
+        return seen(self.runs[0])
+
+    @property
+    def utility(self) -> list[str]:
+        """Accuracy, calibration error, and what else says what a prediction API is worth."""
+        present = {name for r in self.runs for name in r.utility}
+        return [*UTILITY, *(n for n in OF_AN_API if n in present)]
+
+    @property
+    def worth(self) -> str:
+        """The utility that tells the runs apart: the distortion, where accuracy is the same."""
+        prints = {number("accuracy", r.utility.get("accuracy", NONE).value) for r in self.runs}
+        alike = len(self.runs) > 1 and len(prints) == 1
+        return "l1_distortion" if alike and "l1_distortion" in self.utility else "accuracy"
 
     @property
     def metrics(self) -> list[str]:
@@ -186,23 +219,46 @@ def printed(scores: Scores) -> dict[str, tuple[str, str]]:
 
 
 def settings(records: Iterable[Record]) -> list[Setting]:
-    """Attack runs grouped by data set, with labels that tell them apart."""
+    """Attack runs grouped by data set and what was seen, with labels that tell them apart."""
     from ..checks import all_flags
 
     records = list(records)
     trained = {r.id: r for r in records if r.kind == "train"}
-    groups: dict[tuple[str, str], list[Record]] = {}
+    groups: dict[tuple[str, str, str], list[Record]] = {}
     for r in records:
         if r.kind == "attack":
-            key = str(r.data.get("name", "data")), str(r.data.get("checksum", ""))
+            key = _data(r), str(r.data.get("checksum", "")), seen(r)
             groups.setdefault(key, []).append(r)
     found = []
     flags = all_flags(records)
-    for (name, _), runs in groups.items():
+    names = _names(groups)
+    for key, runs in groups.items():
         cuts = {r.id: _cut(r, trained.get(r.victim or "")) for r in runs}
         unique = {r.id: list(dict.fromkeys(flags.get(r.id, r.flags))) for r in runs}
-        found.append(Setting(name, runs, _labels(runs, cuts), cuts, unique))
+        found.append(Setting(names[key], runs, _labels(runs, cuts), cuts, unique))
     return found
+
+
+def _names(groups: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str, str], str]:
+    """A setting's name: its data, and what was attacked where the page has both kinds of it."""
+    kinds = {(data, what) for data, _, what in groups}
+    both = {data for data, _ in kinds if {(data, "message"), (data, "answer")} <= kinds}
+    attacked = {"message": "split network", "answer": "prediction API"}
+    return {k: f"{k[0]}, {attacked[k[2]]}" if k[0] in both else k[0] for k in groups}
+
+
+def _data(record: Record) -> str:
+    return str(record.data.get("name", "data"))
+
+
+def full_labels(every: Sequence[Setting]) -> dict[str, str]:
+    """By record id the run's label, with the setting in front where there are several."""
+    many = len(every) > 1
+    return {
+        r.id: f"{s.name}: {s.labels[r.id]}" if many else s.labels[r.id]
+        for s in every
+        for r in s.runs
+    }
 
 
 def _cut(record: Record, trained: Record | None) -> str:

@@ -4,21 +4,22 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from ..record import Estimate, Record
+from ..record import Estimate, Record, Scores
 from ..threat import CAPABILITIES
 from .reading import (
     NONE,
+    OF_AN_API,
     Setting,
     attacker,
     best_floor,
     heard,
     interval,
-    is_undefended,
     leaks_more,
     metric,
     network,
     number,
     repeats,
+    seen,
     victims_from,
     worst,
 )
@@ -29,6 +30,15 @@ FLOOR_WORDS = {
     "nearest-auxiliary": "the attacker's own sample with the nearest message: retrieval",
     "shuffled": "every reconstruction held against another victim: what unrelated data reads",
 }
+_CEILING = (
+    "No defence that keeps every label can hide more than label-only does: its answers hold the "
+    "label as well. Where such a run seems to leak less, the attack was weaker, or it is chance."
+)
+
+
+def floor_words(what: str) -> dict[str, str]:
+    """``FLOOR_WORDS`` where the attacker sees ``what``: a message, or an answer."""
+    return {name: words.replace("message", what) for name, words in FLOOR_WORDS.items()}
 
 
 @dataclass(frozen=True)
@@ -36,15 +46,20 @@ class Outcome:
     """The worst case of one configuration: its strongest attacker."""
 
     label: str
-    undefended: bool
+    defence: tuple[str, ...]  # its parts; none: undefended
     attacker: str
     rivals: int  # attackers that were tried on it
     leakage: Estimate
     floor: str
     floor_value: Estimate
-    accuracy: Estimate
+    utility: Scores
     read: Estimate
     flags: list[str]
+
+    @property
+    def label_only(self) -> bool:
+        """Whether the answers hold the label and nothing else."""
+        return self.defence == ("label-only",)
 
 
 def outcomes(setting: Setting) -> list[Outcome]:
@@ -56,13 +71,13 @@ def outcomes(setting: Setting) -> list[Outcome]:
         found.append(
             Outcome(
                 label=setting.labels[r.id] if len(runs) == 1 else r.name,
-                undefended=is_undefended(r),
+                defence=tuple(map(str, r.defence.get("parts") or ())),
                 attacker=_attacker(r),
                 rivals=len(runs),
                 leakage=r.leakage.get(setting.primary, NONE),
                 floor=floor,
                 floor_value=value,
-                accuracy=r.utility.get("accuracy", NONE),
+                utility=r.utility,
                 read=r.leakage.get("read", NONE),
                 flags=setting.flags[r.id],
             )
@@ -76,30 +91,53 @@ def _attacker(record: Record) -> str:
 
 
 def attacked(setting: Setting) -> str:
-    """What was attacked: data, network, cut, message."""
-    r = setting.runs[0]
-    shape = [int(n) for n in r.data.get("shape", ())]
-    kind = {3: "images", 2: "signals", 1: "rows of a table"}.get(len(shape), "samples")
-    networks = _listed(sorted({network(r) for r in setting.runs}))
-    cuts = _listed(sorted({c for c in setting.cuts.values() if c}))
-    text = (
-        f"A neural network ({networks}) that tells apart the {len(r.data.get('classes', ()))} "
-        f"classes of {setting.name} ({kind} of {'×'.join(map(str, shape))} values) was split"
-        f"{f' after {cuts}' if cuts else ''}. The data owner computes the part before the cut and "
-        "sends the result, the message, to a server that computes the rest."
-    )
-    sizes = {tuple(m) for r in setting.runs if (m := r.data.get("message_shape"))}
-    for size in sorted(sizes):
-        n, of = prod(size), "×".join(map(str, size))
-        numbers = f"{of} = {n:,}" if len(size) > 1 else f"{n:,}"
-        text += f" One message is {numbers} numbers ({_bytes(4 * n)} as float32)."
+    """What was attacked: data, network, and the cut with its message or the API's answer."""
+    r, api = setting.runs[0], setting.seen == "answer"
+    text = f"{_network(setting)} {_served() if api else _split(setting)}{_sizes(setting)}"
     n = max((s.n for s in r.leakage.values()), default=0)
-    text += f" The messages of {n:,} victims were attacked." if n else ""
+    whose = "answers to the inputs" if api else "messages"
+    text += f" The {whose} of {n:,} victims were attacked." if n else ""
     if kinds := sorted({v for r in setting.runs if (v := victims_from(r))}):
         text += (
             f" Runs that say so have victims of another kind, from {_listed(kinds)}: their classes "
             "are none of the network's, so there is no accuracy, and nothing is read."
         )
+    return text
+
+
+def _network(setting: Setting) -> str:
+    r = setting.runs[0]
+    shape = [int(n) for n in r.data.get("shape", ())]
+    kind = {3: "images", 2: "signals", 1: "rows of a table"}.get(len(shape), "samples")
+    networks = _listed(sorted({network(r) for r in setting.runs}))
+    return (
+        f"A neural network ({networks}) that tells apart the {len(r.data.get('classes', ()))} "
+        f"classes of {setting.data} ({kind} of {'×'.join(map(str, shape))} values)"
+    )
+
+
+def _split(setting: Setting) -> str:
+    cuts = _listed(sorted({c for c in setting.cuts.values() if c}))
+    return (
+        f"was split{f' after {cuts}' if cuts else ''}. The data owner computes the part before the "
+        "cut and sends the result, the message, to a server that computes the rest."
+    )
+
+
+def _served() -> str:
+    return (
+        "is served as a prediction API. It answers an input with one confidence for each class; "
+        "a defence may change the answer before it is released."
+    )
+
+
+def _sizes(setting: Setting) -> str:
+    sizes = {tuple(m) for r in setting.runs if (m := r.data.get("message_shape"))}
+    text = ""
+    for size in sorted(sizes):
+        n, of = prod(size), "×".join(map(str, size))
+        numbers = f"{of} = {n:,}" if len(size) > 1 else f"{n:,}"
+        text += f" One {setting.seen} is {numbers} numbers ({_bytes(4 * n)} as float32)."
     return text
 
 
@@ -123,7 +161,8 @@ def threats(setting: Setting) -> list[dict[str, Any]]:
                 "attacks": [],
             },
         )
-        line = f"{attacker(r)}, having overheard {heard(r)}"
+        how = "seen" if seen(r) == "answer" else "overheard"
+        line = f"{attacker(r)}, having {how} {heard(r)}"
         if line not in entry["attacks"]:
             entry["attacks"].append(line)
     return list(found.values())
@@ -132,19 +171,23 @@ def threats(setting: Setting) -> list[dict[str, Any]]:
 def _clause(words: str, auxiliary: object) -> str:
     if words == CAPABILITIES["auxiliary"] and isinstance(auxiliary, int):
         words = f"{auxiliary:,} samples of its own, none of them a victim's"
+    if words == CAPABILITIES["confidences"]:
+        words = "sees what the prediction API answers, to its own samples and to the victims'"
     return words if words.startswith(("may", "holds", "knows", "sees")) else f"has {words}"
 
 
 def came_out(setting: Setting) -> list[str]:
     """The result in a few sentences, the undefended reference and the floor beside it."""
     every = outcomes(setting)
-    bare = _ranked(setting, [o for o in every if o.undefended])
+    bare = _ranked(setting, [o for o in every if not o.defence])
     reference = bare[-1] if bare else None
     lines = [_undefended(setting, reference)]
-    ranked = _ranked(setting, [o for o in every if not o.undefended])
+    ranked = _ranked(setting, [o for o in every if o.defence])
     if ranked:
         only = reference if len(bare) == 1 else None  # of several, none is every run's own
         lines.append(_defended(setting, ranked, only))
+    if len(ranked) > 1 and any(o.label_only for o in ranked):
+        lines.append(_CEILING)
     return lines
 
 
@@ -157,7 +200,7 @@ def _undefended(setting: Setting, reference: Outcome | None) -> str:
     name = setting.primary
     return (
         f"Undefended, {reference.attacker} rebuilds the inputs at {_scored(name, reference)}"
-        f"{_read(reference)}. {_floor(name, reference)}{_doubts(reference)}"
+        f"{_read(reference)}. {_floor(setting, reference)}{_doubts(reference)}"
     )
 
 
@@ -167,19 +210,26 @@ def _defended(setting: Setting, ranked: list[Outcome], reference: Outcome | None
     which = "was the one defence tried" if one else "leaks least"
     text = (
         f"Behind the defences, each at its strongest attacker: {least.label} {which}, at "
-        f"{_scored(name, least)}{_read(least)}; accuracy is "
-        f"{number('accuracy', least.accuracy.value)}"
+        f"{_scored(name, least)}{_read(least)}; {_worth(least, reference)}."
     )
-    if reference:
-        text += f" (undefended {number('accuracy', reference.accuracy.value)})."
-    else:
-        text += "."
     if least.floor and not (reference and leaks_more(name, least.leakage, least.floor_value)):
-        text += f" {_floor(name, least)}"
+        text += f" {_floor(setting, least)}"
     text += _doubts(least)
     if one:
         return text
     return f"{text} {most.label} leaks most, at {_scored(name, most)}."
+
+
+def _worth(o: Outcome, reference: Outcome | None) -> str:
+    """What the network is still worth behind a defence."""
+    text = f"accuracy is {_utility('accuracy', o)}"
+    text += f" (undefended {_utility('accuracy', reference)})" if reference else ""
+    more = [f"{metric(n).label} {_utility(n, o)}" for n in OF_AN_API if n in o.utility]
+    return ", ".join([text, *more])
+
+
+def _utility(name: str, o: Outcome) -> str:
+    return number(name, o.utility.get(name, NONE).value)
 
 
 def _doubts(o: Outcome) -> str:
@@ -207,14 +257,16 @@ def _read(o: Outcome) -> str:
     return f", and an independent classifier reads {share} of the reconstructions right"
 
 
-def _floor(name: str, o: Outcome) -> str:
+def _floor(setting: Setting, o: Outcome) -> str:
     if not o.floor:
         return ""
-    words = FLOOR_WORDS.get(o.floor, o.floor)
+    name, words = setting.primary, floor_words(setting.seen).get(o.floor, o.floor)
     value = number(name, o.floor_value.value)
     text = f"The best floor beside it is {metric(name).label} {value} ({o.floor}: {words})."
     if leaks_more(name, o.leakage, o.floor_value):
         return text
+    if o.label_only and o.floor == "class-mean":
+        return f"{text} No attack can be expected to beat it: the label is all there is to see."
     return f"{text} The attack does not beat it: a stronger one may well leak more."
 
 

@@ -13,6 +13,7 @@ from .reading import (
     Setting,
     attacker,
     best_floor,
+    full_labels,
     interval,
     metric,
     number,
@@ -29,18 +30,17 @@ _ESTIMATE = ("value", "low", "high", "n", "worst")
 def csv_files(every: Sequence[Setting], trained: Sequence[Record]) -> dict[str, str]:
     """File name to content, every digit kept; an empty cell is null."""
     runs = [(s, r) for s in every for r in s.runs]
-    about = ("run", "name", "data")
+    about = ("run", "name", "data", "threat")
 
-    def of(s: Setting, r: Record) -> tuple[str, ...]:
-        return (r.id, s.labels[r.id], s.name)
+    def of(s: Setting, r: Record) -> tuple[Any, ...]:
+        return (r.id, s.labels[r.id], s.data, r.threat.get("name"))
 
     return {
         "runs.csv": as_csv(
-            (*about, "threat", "attack", "repeats", "queries", "flags", "command"),
+            (*about, "attack", "repeats", "queries", "flags", "command"),
             (
                 (
                     *of(s, r),
-                    r.threat.get("name"),
                     attacker(r),
                     repeats(r),
                     r.threat.get("queries"),
@@ -55,11 +55,10 @@ def csv_files(every: Sequence[Setting], trained: Sequence[Record]) -> dict[str, 
             ((*of(s, r), m, *_cells(e)) for s, r in runs for m, e in r.utility.items()),
         ),
         "leakage.csv": as_csv(
-            (*about, "threat", "attack", "repeats", "metric", *_ESTIMATE, "advantage"),
+            (*about, "attack", "repeats", "metric", *_ESTIMATE, "advantage"),
             (
                 (
                     *of(s, r),
-                    r.threat.get("name"),
                     attacker(r),
                     repeats(r),
                     m,
@@ -113,10 +112,12 @@ def _inert(cell: Any) -> Any:
 
 
 def terminal_table(records: Sequence[Record]) -> "Table":
-    """Attack runs as a ``rich`` table: name, accuracy, leakage [interval], floor, read, flags.
+    """Attack runs as a ``rich`` table: name, utility, leakage [interval], floor, read, flags.
 
-    The leakage is SSIM, and the MSE where there is no SSIM; the floor is the best one. Flags are
-    numbered and explained under the table. Nothing in a record is read as markup.
+    The utility is the accuracy, and of a prediction API the distortion: a table of 80 columns has
+    no room for more. The leakage is SSIM, and the MSE where there is no SSIM; the floor is the
+    best one. Flags are numbered and explained under the table. Nothing in a record is read as
+    markup.
     """
     from rich.table import Table
     from rich.text import Text
@@ -126,7 +127,10 @@ def terminal_table(records: Sequence[Record]) -> "Table":
     raised = list(dict.fromkeys(f for s in every for r in s.runs for f in s.flags[r.id]))
     table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
     table.add_column("run", overflow="fold", min_width=12)
-    table.add_column("accuracy", justify="right", no_wrap=True)
+    worth = [n for n in ("accuracy", "l1_distortion") if any(n in s.utility for s in every)]
+    labels = full_labels(every)
+    for name in worth:
+        table.add_column(metric(name).label.replace(" ", "\n"), justify="right", no_wrap=True)
     for name in names:
         table.add_column(f"{metric(name).label} [95 %]", justify="right", no_wrap=True)
     for column in ("floor", "read"):
@@ -134,20 +138,20 @@ def terminal_table(records: Sequence[Record]) -> "Table":
     table.add_column("flags", no_wrap=True)
     for setting in every:
         for r in setting.runs:
-            label = setting.labels[r.id]
-            run = f"{setting.name}: {label}" if len(every) > 1 else label
-            cells = [run, number("accuracy", r.utility.get("accuracy", NONE).value)]
+            cells = [labels[r.id], *(number(n, r.utility.get(n, NONE).value) for n in worth)]
             cells += [_bracketed(n, r.leakage) if n == setting.primary else "" for n in names]
-            cells += [
-                number(setting.primary, best_floor(setting.primary, r.floors)[1].value),
-                number("read", r.leakage.get("read", NONE).value),
-                " ".join(map(str, sorted(raised.index(f) + 1 for f in setting.flags[r.id])))
-                or "none",
-            ]
-            table.add_row(*(Text(c) for c in cells))
+            flags = sorted(raised.index(f) + 1 for f in setting.flags[r.id])
+            cells += [*_floor_and_read(setting, r), " ".join(map(str, flags)) or "none"]
+            table.add_row(*map(Text, cells))
     lines = [f"{i}  {f}: {FLAGS.get(f, '')}" for i, f in enumerate(raised, 1)]
     table.caption = Text("\n" + "\n".join(lines), style="not italic dim") if lines else None
     return table
+
+
+def _floor_and_read(setting: Setting, r: Record) -> tuple[str, str]:
+    floor = best_floor(setting.primary, r.floors)[1]
+    read = r.leakage.get("read", NONE)
+    return number(setting.primary, floor.value), number("read", read.value)
 
 
 def _bracketed(name: str, scores: Mapping[str, Estimate]) -> str:
