@@ -90,7 +90,9 @@ def build_parser() -> Parser:
     _fields(train, (*DATA_FIELDS, *NETWORK_FIELDS, *MACHINE_FIELDS))
     _run_flags(train)
 
-    attack = add("attack", "Attack a split network; trains it first if that has not been done.")
+    attack = add(
+        "attack", "Attack a split network or a prediction API; train it first where need be."
+    )
     _fields(attack, (*DATA_FIELDS, *NETWORK_FIELDS, *ATTACK_FIELDS, *MACHINE_FIELDS))
     _run_flags(attack)
     attack.add_argument(
