@@ -181,3 +181,14 @@ def test_a_label_out_of_range_is_refused(tmp_path):
 def test_missing_files_without_download_say_where_to_put_them(tmp_path, name, wanted):
     with pytest.raises(FileNotFoundError, match=rf"{wanted}.* wanted.*yourself from https?://"):
         DATASETS[name](root=tmp_path, download=False)
+
+
+def test_pairs_share_no_digit(tmp_path):
+    train, y, test, _ = publish(tmp_path, MNIST)
+    d = DATASETS["digit-pairs"](root=tmp_path, download=False)
+    assert d.x.shape == (4, 1, 4, 10)
+    assert d.parts == {"train": (0, 3), "test": (3, 4)}  # the last of seven, and of three, is left
+    assert np.array_equal(d.x[2, 0].numpy(), np.concatenate([train[4], train[5]], axis=1))
+    assert np.array_equal(d.x[3, 0].numpy(), np.concatenate([test[0], test[1]], axis=1))
+    assert d.y.tolist() == [1, 23, 45, 1]
+    assert d.classes[int(d.y[2])] == f"{y[4]}{y[5]}"

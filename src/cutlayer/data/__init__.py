@@ -15,6 +15,7 @@ from .femnist import load_femnist_digits
 from .idx import load_emnist_letters, load_fashion_mnist, load_kmnist, load_mnist
 from .images import load_images
 from .noise import load_noise
+from .pairs import load_digit_pairs
 from .shares import Shares, share_out
 from .torch_dataset import from_torch
 
@@ -24,6 +25,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "fashion-mnist": load_fashion_mnist,
     "emnist-letters": load_emnist_letters,
     "kmnist": load_kmnist,
+    "digit-pairs": load_digit_pairs,
     "femnist-digits": load_femnist_digits,
     "cifar10": load_cifar10,
     "images": load_images,
