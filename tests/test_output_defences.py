@@ -13,6 +13,7 @@ from cutlayer.defences import DEFENCES
 from cutlayer.defences.outputs import (
     AdversarialNoise,
     Budgeted,
+    Codebook,
     LabelFlippingPoisoning,
     LabelOnly,
     LabelPreservingPoisoning,
@@ -40,6 +41,7 @@ PRESERVING: tuple[Callable[[], OutputDefence], ...] = (
     OutputNoise,
     lambda: OutputNoise(0.3, law="laplace", repeatable=False),
     SameClassSwap,
+    lambda: Codebook(0.05),
     lambda: LabelPreservingPoisoning(0.05, steps=3, surrogate_epochs=(1,)),
     lambda: AdversarialNoise(0.05, steps=3, surrogate_epochs=(1,)),
     lambda: Purification(epochs=2),
@@ -341,3 +343,58 @@ def test_what_needs_the_input_says_so() -> None:
 def test_bad_arguments_are_refused(make: Callable[[], OutputDefence], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         make()
+
+
+# Codebook
+
+
+def near_the_corners(n: int, classes: int = 5) -> Private:
+    """Most vectors sure of their label, a few not."""
+    generator = torch.Generator().manual_seed(3)
+    sure = 3 + 6 * torch.rand(n, 1, generator=generator)
+    p = (sure * torch.randn(n, classes, generator=generator)).softmax(1)
+    return Private(torch.rand(n, 1, SIDE, SIDE, generator=generator), p.argmax(1), p)
+
+
+def test_the_book_gives_few_answers_and_moves_most_hardly() -> None:
+    private = near_the_corners(600)
+    book = Codebook(0.1).fit(private)
+    answers = book(private.p)
+    distinct = len(answers.unique(dim=0))
+    rounded = len(Rounding(2)(private.p).unique(dim=0))
+    assert distinct <= len(book.entries) + 2 < rounded  # those hardly ahead are rounded
+    moved = (answers.double() - private.p.double()).abs().sum(1)
+    assert moved.max() <= 0.1
+    assert moved.mean() < 0.03
+    assert is_label_kept(private.p, answers).all()
+
+
+def test_an_answer_is_an_entry_or_else_rounded() -> None:
+    private = near_the_corners(100)
+    book = Codebook(0.02).fit(private)
+    others = near_the_corners(300).p[100:]
+    answers = book(others)
+    known = (answers[:, None] == book.entries).all(2).any(1)
+    assert 0 < known.sum() < len(others)
+    assert book.rounding is not None
+    assert book.rounding.decimals == 3
+    assert torch.equal(answers[~known], book.rounding(others[~known]))
+
+
+def test_the_first_entry_in_reach_answers_not_the_nearest() -> None:
+    book = Codebook(0.5).fit(near_the_corners(50, 2))
+    book.entries = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
+    asked = torch.tensor([[0.8, 0.2], [0.45, 0.55], [0.3, 0.7]])
+    answers = book(asked)
+    assert answers[0].tolist() == pytest.approx([0.9, 0.1])
+    assert answers[2].tolist() == pytest.approx([0.1, 0.9])
+    assert is_label_kept(asked, answers).all()
+
+
+def test_a_label_that_no_private_vector_has_is_answered_all_the_same() -> None:
+    private = near_the_corners(50)
+    only = Private(private.x, private.y, private.p[:1].expand(50, -1).contiguous())
+    book = Codebook(0.02).fit(only)
+    answers = book(private.p)
+    assert len(book.entries) == 1
+    assert is_label_kept(private.p, answers).all()

@@ -9,6 +9,7 @@ from .noise import Gaussian, Laplace, Noise, StudentT, Uniform
 from .nopeek import NoPeek
 from .outputs import (
     AdversarialNoise,
+    Codebook,
     LabelFlippingPoisoning,
     LabelOnly,
     LabelPreservingPoisoning,
@@ -37,6 +38,7 @@ DEFENCES: dict[str, type[Defence]] = {
     "output-noise": OutputNoise,
     "same-class-swap": SameClassSwap,
     "purification": Purification,
+    "codebook": Codebook,
     "adversarial-noise": AdversarialNoise,
     "lpa": LabelPreservingPoisoning,
     "lfp": LabelFlippingPoisoning,
@@ -50,6 +52,7 @@ __all__ = [
     "AdversarialNoise",
     "Chain",
     "ClipNorm",
+    "Codebook",
     "Defence",
     "Defended",
     "Dropout",

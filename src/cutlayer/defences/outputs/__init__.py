@@ -4,6 +4,7 @@ from .adversarial import AdversarialNoise
 from .base import OutputDefence, Private
 from .budgeted import Budgeted
 from .coarse import LabelOnly, Rounding, Temperature, TopK
+from .codebook import Codebook
 from .feasible import MARGIN, is_label_kept, project
 from .generator import PoisoningGenerator
 from .noise import OutputNoise, SameClassSwap
@@ -14,6 +15,7 @@ __all__ = [
     "MARGIN",
     "AdversarialNoise",
     "Budgeted",
+    "Codebook",
     "LabelFlippingPoisoning",
     "LabelOnly",
     "LabelPreservingPoisoning",

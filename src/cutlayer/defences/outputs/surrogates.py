@@ -84,7 +84,7 @@ def train_surrogates(
     """
     network = SurrogateNetwork(private.classes, tuple(private.x.shape[1:])).to(private.p)
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
-    goal = private.x if loss == "negative" else private.x[_others_of_class(private.y)]
+    goal = private.x if loss == "negative" else private.x[others_of_class(private.y)]
     found = []
     for epoch in range(max(epochs)):
         for index in torch.randperm(len(private.p), device=private.p.device).split(batch_size):
@@ -109,7 +109,7 @@ def _snapshot(network: SurrogateNetwork, p: Tensor, goal: Tensor, sign: float) -
     return Surrogate(network, ((unit[0], unit[1]), (unit[2], unit[3])))
 
 
-def _others_of_class(y: Tensor) -> Tensor:
+def others_of_class(y: Tensor) -> Tensor:
     """``(N,)``: for each sample the index of another one of its class, each taken once; a sample
     that is alone in its class has itself."""
     found = torch.arange(len(y), device=y.device)
