@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from .record import Record, Scores
 
 FLAGS: dict[str, str] = {
-    "attack-below-floor": "The attack is no better than guessing without the message: "
+    "attack-below-floor": "The attack is no better than guessing without having seen anything: "
     "a weak attack makes any defence look good.",
     "attack-not-converged": "The attack was still getting better when its training ended: "
     "a longer one would leak more.",

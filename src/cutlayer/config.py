@@ -58,7 +58,7 @@ class Experiment:
     defence: tuple[Part, ...] = field(
         default=(),
         metadata=_help(
-            "what the owner does before it sends, repeatable, in order; 'help' lists them",
+            "what is done before anything is sent or released, repeatable; 'help' lists them",
             metavar="NAME",
         ),
     )
@@ -112,7 +112,7 @@ class Experiment:
     attack: Part = field(
         default=Part("inverse-network"),
         metadata=_help(
-            "how messages are turned back into inputs; 'help' lists them", metavar="NAME"
+            "how messages or answers are turned back into inputs; 'help' lists them", metavar="NAME"
         ),
     )
     auxiliary: Part | None = field(
@@ -130,7 +130,7 @@ class Experiment:
         default=0, metadata=_help("how many of them the attacker has; 0: all", least=0)
     )
     repeats: int = field(
-        default=1, metadata=_help("messages overheard of each victim's input", least=1)
+        default=1, metadata=_help("messages or answers overheard of each victim's input", least=1)
     )
     victims_from: Part | None = field(
         default=None,
