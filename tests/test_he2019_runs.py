@@ -14,11 +14,12 @@ from cutlayer.papers.he2019.attack import PublishedLikelihood
 from cutlayer.papers.he2019.measure import published_ssim
 from cutlayer.papers.he2019.page import beside, collect, render
 from cutlayer.papers.he2019.paper import PAPER
-from cutlayer.papers.he2019.perform import network_file, perform
+from cutlayer.papers.he2019.perform import perform
 from cutlayer.papers.he2019.published import CUTS, FIGURE_12
 from cutlayer.papers.he2019.summary import BEGIN, END, summary, write_summary
 from cutlayer.papers.he2019.tables import tables
 from cutlayer.papers.he2019.tasks import published_setting, tasks
+from cutlayer.papers.networks import network_file
 from cutlayer.papers.paper import Options
 from cutlayer.threat import Observed, View, build_view, threat_model
 

@@ -68,7 +68,7 @@ class Outcome:
     """An attack carried out: its record, and the victims beside what was made of them.
 
     x, y: ``(N, ...)``, ``(N,)``, labels of the victims' own data set. x_hat: ``(N, ...)``.
-    values: ``(N,)`` by metric.
+    values: ``(N,)`` by metric. attack: fitted, as it was carried out.
     """
 
     record: Record
@@ -76,6 +76,7 @@ class Outcome:
     y: Tensor
     x_hat: Tensor
     values: dict[str, Tensor]
+    attack: Reconstruction
 
 
 def run_attack(
@@ -189,7 +190,7 @@ def carry_out(
         seconds={"attack": time.perf_counter() - started},
         environment=environment(),
     )
-    return Outcome(record, x, y, heard.x_hat["attack"], values)
+    return Outcome(record, x, y, heard.x_hat["attack"], values, attack)
 
 
 def seat_of(assembly: Assembly, network: Network) -> Seat:

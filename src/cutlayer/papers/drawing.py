@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .chart import INK, MUTED, Series, View
+from .chart import INK, MUTED, Chart, Series, View
 
 _LEFT, _RIGHT, _TOP = 46.0, 12.0, 10.0
 _DASHES = {"solid": "", "dash": "6 4", "dot": "2 3"}
@@ -27,16 +27,18 @@ class _Scale:
     high: float
     start: float
     end: float
+    log: bool = False
 
     def __call__(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
+        along = math.log if self.log else float
+        share = (along(value) - along(self.low)) / (along(self.high) - along(self.low))
         return round(self.start + share * (self.end - self.start), 1)
 
 
 def svg(view: View, *, width: int = 300, height: int = 200) -> Markup:
     """One view. Nothing in it is read as markup; each point says its ``text`` under the mouse."""
     bottom = 74.0 if view.x_names else 42.0
-    x = _Scale(*_ends(view, "x"), _LEFT, width - _RIGHT)
+    x = _Scale(*_ends(view, "x"), _LEFT, width - _RIGHT, view.x_log)
     y = _Scale(*(view.y_range or _ends(view, "y")), height - bottom, _TOP)
     parts = [*_grid(view, x, y), *_titles(view, x, y, height)]
     for series in view.series:
@@ -59,6 +61,16 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round(i * step, 10) for i in range(first, last + 1)]
 
 
+def powers(low: float, high: float) -> list[float]:
+    """Powers of ten between two numbers.
+
+    >>> powers(0.0005, 0.3)
+    [0.001, 0.01, 0.1]
+    """
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    return [float(f"1e{i}") for i in range(first, last + 1)]
+
+
 def _ends(view: View, side: str) -> tuple[float, float]:
     """The least and the greatest value, apart; nothing of a view without points."""
     if side == "x" and view.x_names:
@@ -67,6 +79,8 @@ def _ends(view: View, side: str) -> tuple[float, float]:
     if side == "y":
         values += [v for s in view.series for v in (*s.low, *s.high)]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    if side == "x" and view.x_log and low == high:
+        return low / 2, high * 2
     room = 0.05 * (high - low) if side == "y" else 0.0
     return (low - room, high + room) if high > low else (low - 0.5, low + 0.5)
 
@@ -86,7 +100,7 @@ def _grid(view: View, x: _Scale, y: _Scale) -> Iterator[Markup]:
         yield turned.format(x(i) + 4, y.start + 14, name)
     if view.x_names:
         return
-    for value in view.x_ticks or ticks(x.low, x.high):
+    for value in view.x_ticks or (powers if view.x_log else ticks)(x.low, x.high):
         yield Markup('<text x="{}" y="{}" text-anchor="middle">{:g}</text>').format(
             x(value), y.start + 16, value
         )
@@ -143,3 +157,11 @@ def key(s: Series) -> Markup:
     )
     whole = Markup('<svg class="drawn key" viewBox="0 0 30 14" style="color:{}">{}</svg>')
     return whole.format(colour(s), Markup(line + mark))
+
+
+def legend(charts: Sequence[Chart]) -> list[tuple[Markup, str]]:
+    """What the lines of several charts mean, each once."""
+    found: dict[str, Markup] = {}
+    for s in (s for c in charts for v in c.views for s in v.series if s.listed):
+        found.setdefault(s.label, key(s))
+    return [(mark, label) for label, mark in found.items()]

@@ -7,9 +7,8 @@ from typing import Any
 
 from ...checks import FLAGS
 from ...report.page import put_in_place
-from ..chart import Chart
 from ..claims import SIGNS, verdict
-from ..drawing import key, svg
+from ..drawing import legend, svg
 from ..findings import Findings
 from ..page import definitions, style, template
 from ..stills import chart_png, gallery_png
@@ -67,7 +66,7 @@ def collect(findings: Findings) -> dict[str, Any]:
         "waiting": [g.title for g in overview if g.missing or not g.count],
         "tables": every,
         "groups": {t.name: _groups(t) for t in every},
-        "legends": {t.name: _legend(t.charts) for t in every},
+        "legends": {t.name: legend(t.charts) for t in every},
         "strips": pictures.uris(findings.folder, attacks),
         "raised": _raised(attacks),
         "inconsistencies": INCONSISTENCIES,
@@ -117,14 +116,6 @@ def _groups(table: Table) -> list[tuple[str, list[Row]]]:
     rows = sorted(table.rows, key=lambda r: places.index((r.data, r.cut)))
     found = groupby(rows, key=lambda r: f"{NAMES[r.data]}, {r.cut}")
     return [(place, list(of)) for place, of in found]
-
-
-def _legend(charts: Sequence[Chart]) -> list[tuple[Any, str]]:
-    """What the lines of several charts mean, each once."""
-    found: dict[str, Any] = {}
-    for s in (s for c in charts for v in c.views for s in v.series if s.listed):
-        found.setdefault(s.label, key(s))
-    return [(mark, label) for label, mark in found.items()]
 
 
 def _networks(findings: Findings) -> Iterator[dict[str, Any]]:

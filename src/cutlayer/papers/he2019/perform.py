@@ -1,20 +1,16 @@
 """Carry out one task: train a classifier, or attack it, and grade as the papers do as well."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ...assembly import Assembly
 from ...experiment import carry_out
-from ...metrics import accuracy, psnr, ssim
-from ...record import Record, Store
-from ...trained import Network, as_built, load_network, run_training
+from ...metrics import psnr, ssim
+from ...trained import as_built
 from ..findings import Found
+from ..networks import accuracy_on_test, keep_weights, trained_classifier, weights_file
 from ..perform import Job, keep_strip, perform_task, plain
-from ..task import kind_of, place_of
 from .arbitrary import attack_all_kinds
 from .measure import published_ssim
 from .paper import PAPER
@@ -22,70 +18,20 @@ from .paper import PAPER
 
 def perform(key: str, context: Mapping[str, Any]) -> None:
     """Carry out the task of that key, see ``papers.perform.perform_task``."""
-    runs = {"classifier": _classifier, "untrained": _untrained, "attack": _attack}
+    runs = {"classifier": trained_classifier, "untrained": _untrained, "attack": _attack}
     runs["arbitrary"] = _arbitrary
     perform_task(PAPER, runs, key, context)
-
-
-def network_file(results: Path, data: str) -> Path:
-    """Where the trained classifier of a data set lies, so that attacks need no training."""
-    return results / data / "network.safetensors"
-
-
-def weights_file(results: Path, key: str) -> Path:
-    """Where the network of a task lies: that of a data set on top, others beside their findings."""
-    if kind_of(key) == "classifier":
-        return network_file(results, place_of(key))
-    return results / f"{key}.safetensors"
-
-
-def _keep(weights: Mapping[str, Tensor], job: Job) -> None:
-    path = weights_file(job.results, job.task.key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in weights.items()}, path)
-
-
-def _classifier(job: Job) -> Found:
-    record = run_training(job.assembly, job.store)
-    weights = whole(job.store, record)
-    _keep(weights, job)
-    return {
-        "record": plain(record),
-        "seconds": record.seconds,
-        "accuracy_on_test": _on_test(
-            job.assembly, load_network(job.assembly, job.store, record.id)
-        ),
-        "parameters": sum(v.numel() for v in weights.values()),
-    }
 
 
 def _untrained(job: Job) -> Found:
     """The network with its first weights."""
     segments = job.assembly.segments()
     weights = {k: v for segment in segments for k, v in segment.state_dict().items()}
-    _keep(weights, job)
+    keep_weights(weights, job)
     return {
-        "accuracy_on_test": _on_test(job.assembly, as_built(job.assembly, segments)),
+        "accuracy_on_test": accuracy_on_test(job.assembly, as_built(job.assembly, segments)),
         "parameters": sum(v.numel() for v in weights.values()),
     }
-
-
-def whole(store: Store, record: Record) -> dict[str, Tensor]:
-    """The weights of a trained network, all segments together."""
-    found: dict[str, Tensor] = {}
-    for name in ("owner", "far0"):
-        found |= store.tensors(record.id, name)
-    return found
-
-
-def _on_test(assembly: Assembly, network: Network) -> dict[str, Any]:
-    """Accuracy on the whole test part: validation and victims together."""
-    right = []
-    for index in (assembly.shares.validation, assembly.shares.victims):
-        x, y = assembly.take(index)
-        right.append(accuracy(network.without_defences(x), y))
-    n = sum(len(r) for r in right)
-    return {"value": float(sum(r.sum() for r in right)) / n, "n": n}
 
 
 def _attack(job: Job) -> Found:
