@@ -25,30 +25,25 @@ def project(p: Tensor, proposed: Tensor, budget: float, *, margin: float = MARGI
         ``(N, K)`` of the dtype of ``p``.
     """
     label = p.argmax(1, keepdim=True)
-    usable = proposed.scatter(1, label, 0.0).isfinite().all(1, keepdim=True)
-    start = p.double().scatter(1, label, 0.0)
-    ahead = p.double().gather(1, label)
-    goal = proposed.double().scatter(1, label, 0.0).nan_to_num().clamp_min(0.0)
-    step = torch.where(usable, goal - start, 0.0)
+    start = p.double()
+    ahead = start.gather(1, label)
+    step = (proposed.double().clamp_min(0.0) - start).scatter(1, label, 0.0)
     given = step.sum(1, keepdim=True)
     with torch.no_grad():
-        far = _how_far(start, ahead, step, given, label, budget - _ROUNDING, margin)
+        gap = (ahead - margin - start).scatter(1, label, torch.inf)
+        far = _how_far(gap, step, given, budget - _ROUNDING)
     moved = (start + far * step).scatter(1, label, ahead - far * given)
-    return moved.to(p.dtype)
+    return torch.where(given.isfinite(), moved, start).to(p.dtype)
 
 
-def _how_far(
-    start: Tensor,
-    ahead: Tensor,
-    step: Tensor,
-    given: Tensor,
-    label: Tensor,
-    budget: float,
-    margin: float,
-) -> Tensor:
-    """``(N, 1)`` in [0, 1]: the largest share of the step that is feasible."""
-    gap = (ahead - start - margin).scatter(1, label, torch.inf)
-    catching_up = (step + given).scatter(1, label, 0.0)
+def _how_far(gap: Tensor, step: Tensor, given: Tensor, budget: float) -> Tensor:
+    """``(N, 1)`` in [0, 1]: the largest share of the step that is feasible.
+
+    Args:
+        gap: ``(N, K)``, what the label is ahead by, less the margin.
+        given: ``(N, 1)``, what it loses in the whole step.
+    """
+    catching_up = step + given
     limit = torch.where(catching_up > 0, gap / catching_up, torch.inf).amin(1, keepdim=True)
     reach = max(budget, 0.0) / (step.abs().sum(1, keepdim=True) + given.abs()).clamp_min(1e-300)
     far = torch.minimum(limit, reach).clamp(0.0, 1.0)

@@ -29,13 +29,12 @@ def uniforms(p: Tensor, key: Tensor, count: int, *, grain: float = 0.1) -> Tenso
         key: From ``new_key``.
         grain: To which the decimal logarithms are rounded; below 1e-12 all are one.
     """
-    tails = p.detach().cpu().double().clamp_min(1e-12).log10().numpy()
+    tails = np.log10(np.maximum(p.detach().cpu().numpy(), 1e-12, dtype=np.float64))
     rounded = np.rint(tails / grain).astype("<i4")
     secret = key.cpu().numpy().astype("<i8").tobytes()
     digests = (hashlib.blake2b(row.tobytes(), digest_size=8, key=secret) for row in rounded)
     seeds = np.frombuffer(b"".join(d.digest() for d in digests), dtype="<u8")
-    with np.errstate(over="ignore"):
-        mixed = _mixed(seeds[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
+    mixed = _mixed(seeds[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
     return torch.from_numpy(((mixed >> np.uint64(11)) + 0.5) / 2.0**53).to(p.device)
 
 
