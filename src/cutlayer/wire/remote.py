@@ -1,0 +1,186 @@
+"""A far side across a network: to an owner it is like one in the same process."""
+
+import queue
+import threading
+import time
+from pathlib import Path
+from typing import Self
+
+import grpc
+from torch import Tensor
+
+from .far_side import At, StepResult
+from .identity import Credentials
+from .message import Kind, Limits, Message, WireError, decode, encode
+from .service import EXCHANGE, KEEPALIVE, PREDICT
+
+
+class UnreachableError(ConnectionError):
+    """Nobody answers, or the connection was lost; the same message may be sent again."""
+
+
+class RemoteFarSide:
+    """Implements ``FarSide`` over one stream with mutual TLS.
+
+    A message that is not answered is sent again over a new connection, as it was: the far side
+    repeats its reply and learns nothing twice.
+
+    Args:
+        address: HOST:PORT.
+        credentials: Of this party.
+        deadline: Seconds to wait for each answer.
+        patience: Seconds to go on trying to reach a far side that is away.
+
+    Raises:
+        UnreachableError: no answer within that time.
+        WireError: an answer that is a refusal, or none at all to what was asked.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        credentials: Credentials,
+        *,
+        deadline: float = 60.0,
+        patience: float = 120.0,
+        limits: Limits | None = None,
+    ) -> None:
+        self.address, self.deadline, self.patience = address, deadline, patience
+        self.limits = limits or Limits()
+        self._tls = grpc.ssl_channel_credentials(
+            credentials.authority, credentials.key, credentials.certificate
+        )
+        self._line: _Line | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def step(self, z: Tensor, y: Tensor, *, at: At) -> StepResult:
+        reply = self._asked(Message.at(Kind.STEP, at, z, y), Kind.RESULT)
+        loss, gradient = reply.tensors
+        if loss.shape or gradient.shape != z.shape:
+            raise WireError(
+                f"a loss and a gradient of shape {tuple(z.shape)} wanted: got "
+                f"{tuple(loss.shape)} and {tuple(gradient.shape)}"
+            )
+        return StepResult(_finite(loss), "sum" if reply.summed else "mean", _finite(gradient))
+
+    def forward(self, z: Tensor, *, at: At) -> Tensor:
+        return _finite(self._asked(Message.at(Kind.FORWARD, at, z), Kind.OUTPUT).tensors[0])
+
+    def backward(self, dh: Tensor, *, at: At) -> Tensor:
+        return _finite(self._asked(Message.at(Kind.BACKWARD, at, dh), Kind.OUTPUT).tensors[0])
+
+    def predict(self, z: Tensor) -> Tensor:
+        message = Message.at(Kind.PREDICT, At("", 0, 0, 0), z)
+        output = self._asked(message, Kind.OUTPUT, alone=True).tensors[0]
+        if output.dim() < 2 or len(output) != len(z):
+            raise WireError(f"{len(z)} outputs wanted: got shape {tuple(output.shape)}")
+        return output
+
+    def save(self, at: At, folder: Path) -> None:
+        """The far side keeps its state in its own place."""
+        self._asked(Message.at(Kind.SAVE, at), Kind.DONE)
+
+    def restore(self, at: At, folder: Path) -> None:
+        self._asked(Message.at(Kind.RESTORE, at), Kind.DONE)
+
+    def _asked(self, message: Message, wanted: Kind, *, alone: bool = False) -> Message:
+        data = encode(message)
+        reply = decode(self._exchanged(data, alone=alone), self.limits)
+        if reply.kind == Kind.REFUSED:
+            raise WireError(f"{self.address} refused {message.kind.name}: {reply.text}")
+        if reply.kind != wanted or not reply.answers(message):
+            raise WireError(
+                f"{wanted.name} for epoch {message.epoch}, step {message.step} wanted: got "
+                f"{reply.kind.name} for {reply.epoch}, {reply.step}"
+            )
+        return reply
+
+    def _exchanged(self, data: bytes, *, alone: bool) -> bytes:
+        """The answer to these bytes, over as many connections as it takes."""
+        until, wait = time.monotonic() + self.patience, 0.1
+        while True:
+            try:
+                if self._line is None:
+                    self._line = _Line(self.address, self._tls, self.limits)
+                send = self._line.alone if alone else self._line.along
+                return send(data, self.deadline)
+            except grpc.RpcError as e:
+                self.close()
+                code, details = e.code(), e.details()
+                if code not in _AGAIN:
+                    raise WireError(f"{self.address}: {code.name.lower()}: {details}") from e
+                if time.monotonic() + wait > until:
+                    raise UnreachableError(
+                        f"{self.address}: an answer within {self.patience:g} s wanted: {details}"
+                    ) from e
+                time.sleep(wait)
+                wait = min(2 * wait, 2.0)
+
+
+_AGAIN = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+)
+
+
+class _Line:
+    """One connection."""
+
+    def __init__(self, address: str, tls: grpc.ChannelCredentials, limits: Limits) -> None:
+        size = limits.bytes + 1024
+        options = [
+            *KEEPALIVE,
+            ("grpc.max_receive_message_length", size),
+            ("grpc.max_send_message_length", size),
+        ]
+        self._channel = grpc.secure_channel(address, tls, options=options)
+        self._sent: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        stream: grpc.StreamStreamMultiCallable[bytes, bytes]
+        stream = self._channel.stream_stream(EXCHANGE)
+        self._call = stream(iter(self._sent.get, None))
+        self._due, self._closed = float("inf"), threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def along(self, data: bytes, deadline: float) -> bytes:
+        """Over the stream, one after the other."""
+        self._due = time.monotonic() + deadline
+        self._sent.put(data)
+        try:
+            reply: bytes = next(self._call)
+        finally:
+            self._due = float("inf")
+        return reply
+
+    def alone(self, data: bytes, deadline: float) -> bytes:
+        """As a call of its own."""
+        ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(PREDICT)
+        return ask(data, timeout=deadline)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._sent.put(None)
+        self._channel.close()
+
+    def _watch(self) -> None:
+        """Give the stream up when an answer is overdue: it has no deadline for each message."""
+        while not self._closed.wait(0.2):
+            if time.monotonic() > self._due:
+                self._call.cancel()
+
+
+def _finite(t: Tensor) -> Tensor:
+    if not t.isfinite().all():
+        raise WireError("finite values wanted from the far side: got NaN or infinity")
+    return t
