@@ -381,6 +381,23 @@ def test_an_answer_is_an_entry_or_else_rounded() -> None:
     assert torch.equal(answers[~known], book.rounding(others[~known]))
 
 
+def test_no_entry_says_more_of_a_private_sample_than_a_rounded_answer() -> None:
+    private = near_the_corners(200)
+    book = Codebook(0.02).fit(private)
+    thousandths = book.entries.double() * 1000
+    torch.testing.assert_close(thousandths, thousandths.round(), atol=1e-4, rtol=0)
+
+
+def test_a_book_wants_a_budget_with_room_for_rounding() -> None:
+    with pytest.raises(ValueError, match="for 50 classes must be above"):
+        Codebook(1e-5).fit(near_the_corners(20, 50))
+
+
+def test_of_equals_the_label_is_the_one_shown() -> None:
+    tied = torch.tensor([[0.4, 0.4, 0.1, 0.1], [0.1, 0.4, 0.1, 0.4]])
+    assert TopK(1)(tied).argmax(1).tolist() == [0, 1]
+
+
 def test_the_first_entry_in_reach_answers_not_the_nearest() -> None:
     book = Codebook(0.5).fit(near_the_corners(50, 2))
     book.entries = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])

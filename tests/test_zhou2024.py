@@ -14,8 +14,8 @@ from cutlayer.config import parse
 from cutlayer.papers.claims import Claim
 from cutlayer.papers.findings import Findings
 from cutlayer.papers.paper import Options
-from cutlayer.papers.zhou2024.claims import claims
-from cutlayer.papers.zhou2024.comparison import factor, measured, undefended
+from cutlayer.papers.zhou2024.claims import claims, controls
+from cutlayer.papers.zhou2024.comparison import alike, factor, measured, undefended
 from cutlayer.papers.zhou2024.defences import compared, flipping, further, named
 from cutlayer.papers.zhou2024.front import candidates, front, recommended
 from cutlayer.papers.zhou2024.page import collect, render, write_page
@@ -48,7 +48,8 @@ def page(results: Path) -> str:
 
 
 def judged(results: Path, beginning: str) -> Claim:
-    [found] = [c for c in claims(Findings(results)) if c.text.startswith(beginning)]
+    every = [*claims(Findings(results)), *controls(Findings(results))]
+    [found] = [c for c in every if c.text.startswith(beginning)]
     return found
 
 
@@ -75,7 +76,7 @@ def test_what_is_compared_is_tried_by_both_usual_attackers(data_root: str) -> No
     assert {attack_key("mnist", d.name, "log") for d in (*flipping(), *further())} <= keys
     assert "mnist/transfer/lpa-0.02-residual-ssim" in keys
     assert "fashion-mnist/shifted/mnist-lpa-0.02" in keys
-    assert len([k for k in keys if "/transfer/" in k]) == 16 * len(TRANSFERRED)
+    assert len([k for k in keys if "/transfer/" in k]) == 17 * len(TRANSFERRED)
 
 
 def test_a_budget_that_is_rounded_as_well_has_room_for_it() -> None:
@@ -92,7 +93,8 @@ def test_a_network_that_was_retrained_is_the_one_attacked(data_root: str) -> Non
     every = {t.key: t for t in tasks(Options(data_root=data_root))}
     mid = every["mnist/attack/mid-0.01-by-log"]
     assert mid.after == ("mnist/mid/0.01",)
-    assert mid.experiment["cut"] == every["mnist/mid/0.01"].experiment["cut"] == ["fc2act"]
+    assert mid.experiment["cut"] == every["mnist/mid/0.01"].experiment["cut"] == ["fc2"]
+    assert every["mnist/attack/mid-0.01-drawn-by-log"].after == ("mnist/mid/0.01-drawn",)
     assert every["mnist/attack/none-by-log"].after == ("mnist/classifier/seed-0",)
 
 
@@ -129,7 +131,8 @@ def test_with_every_finding_nothing_waits(page: str, results: Path) -> None:
 
 
 def test_with_no_finding_everything_waits(tmp_path: Path) -> None:
-    assert {c.verdict for c in claims(Findings(tmp_path))} == {"not run"}
+    every = [*claims(Findings(tmp_path)), *controls(Findings(tmp_path))]
+    assert {c.verdict for c in every} == {"not run"}
     assert render(collect(Findings(tmp_path))).count("ot run yet") > 40
 
 
@@ -171,25 +174,38 @@ def test_the_strongest_attacker_counts_and_only_among_those_who_tried_both(tmp_p
 
 def test_of_equal_defences_the_one_that_changes_least_is_recommended(tmp_path: Path) -> None:
     made = {
-        "none": attack(0.036, l1_distortion=0.0),
+        "none": attack(0.036, l1_distortion=0.0, farthest=0.0),
         "lpa-0.02": attack(0.0450, l1_distortion=0.017),
-        "rounding-3": attack(0.0449, l1_distortion=0.0005),
-        "swap-0.1": attack(0.051, l1_distortion=0.05),
+        "rounding-3": attack(0.0449, l1_distortion=0.0005, farthest=0.005),
+        "swap-0.1": attack(0.051, l1_distortion=0.05, farthest=0.1),
         "temperature-3": attack(0.051, l1_distortion=0.01, ece=0.2),
-        "label-only": attack(0.052, l1_distortion=0.03, label_agreement=0.99),
+        "label-only": attack(0.052, l1_distortion=0.012, farthest=1.0),
     }
     for name, found in made.items():
         for by in ("log", "adaptive"):
             keep(tmp_path, attack_key("mnist", name, by), found)
-    found = candidates(Findings(tmp_path), "mnist")
-    best = {b: recommended(found, b) for b in (0.02, 0.1)}
-    assert [c and c.measured.defence.name for c in best.values()] == ["rounding-3", "swap-0.1"]
-    assert [c.measured.defence.name for c in front(found)] == [
-        "none",
-        "rounding-3",
-        "temperature-3",
-    ]
-    assert recommended([], 0.1) is None
+    findings = Findings(tmp_path)
+    found, base = candidates(findings, "mnist"), undefended(findings, "mnist")
+    best = {b: recommended(found, base, b) for b in (0.02, 0.1, 2.0)}
+    names = [c and c.measured.defence.name for c in best.values()]
+    assert names == ["rounding-3", "swap-0.1", "swap-0.1"]
+    assert [c.measured.defence.name for c in front(found)] == ["rounding-3", "temperature-3"]
+    assert recommended([], base, 0.1) is None
+    assert recommended(found, base, 0.001) is None
+
+
+def test_defences_are_compared_by_the_attackers_who_tried_all(tmp_path: Path) -> None:
+    for name, error in (("none", 0.036), ("lpa-0.02", 0.046)):
+        for by in ("log", "adaptive"):
+            keep(tmp_path, attack_key("mnist", name, by), attack(error))
+        keep(tmp_path, f"mnist/transfer/{name}-residual-mse", attack(0.02))
+    findings = Findings(tmp_path)
+    ours, base = (measured(findings, "mnist", named(n, "mnist")) for n in ("lpa-0.02", "none"))
+    assert ours is not None
+    assert base is not None
+    assert ours.worst[0] == "residual, mse"
+    assert factor(ours, base) == pytest.approx(1)
+    assert factor(alike(ours), alike(base)) == pytest.approx(0.046 / 0.036)
 
 
 def test_accuracy_is_kept_only_if_every_label_is(results: Path, tmp_path: Path) -> None:
@@ -200,11 +216,36 @@ def test_accuracy_is_kept_only_if_every_label_is(results: Path, tmp_path: Path) 
     assert judged(tmp_path, "LPA does not compromise").verdict == "refuted"
 
 
-def test_the_generator_must_be_fast_and_protect(results: Path, tmp_path: Path) -> None:
-    assert judged(results, "A generator").verdict == "reproduced"
-    for name, error in (("none", 0.036), ("lpa-0.02", 0.046), ("generator-0.02", 0.046)):
+def test_where_too_little_leaks_no_defence_is_judged(tmp_path: Path) -> None:
+    for data, limit in (("mnist", 0.0515), ("cifar10", 0.037)):
+        made = {"none": 0.036, "lpa-0.02": 0.046, "lpa-0.1": 0.047, "label-only": limit}
+        for name, error in made.items():
+            for by in ("log", "adaptive"):
+                keep(tmp_path, attack_key(data, name, by), attack(error))
+    found = judged(tmp_path, "Minor perturbations")
+    assert found.verdict == "reproduced"
+    assert "Nothing can be seen on CIFAR-10" in found.sentence
+    assert judged(tmp_path, "Undefended").verdict == "reproduced"
+
+
+def test_poison_that_noise_equals_is_only_half_a_proof(tmp_path: Path) -> None:
+    made = {"none": 0.036, "lpa-0.02": 0.046, "gaussian-0.02": 0.046, "label-only": 0.051}
+    for name, error in made.items():
         for by in ("log", "adaptive"):
             keep(tmp_path, attack_key("mnist", name, by), attack(error))
+    assert judged(tmp_path, "LPA contaminates").verdict == "in part"
+    for by in ("log", "adaptive"):
+        keep(tmp_path, attack_key("mnist", "lpa-0.02", by), attack(0.046, clean=0.07))
+    assert judged(tmp_path, "LPA contaminates").verdict == "reproduced"
+
+
+def test_the_generator_must_be_fast_and_protect(results: Path, tmp_path: Path) -> None:
+    assert judged(results, "A generator").verdict == "reproduced"
+    for name, error in (("none", 0.036), ("lpa-0.02", 0.046), ("generator-0.02", 0.044)):
+        for by in ("log", "adaptive"):
+            keep(tmp_path, attack_key("mnist", name, by), attack(error))
+    keep(tmp_path, "mnist/latency/all", latency())
+    assert judged(tmp_path, "A generator").verdict == "in part"  # 80 % of what LPA adds
     keep(tmp_path, "mnist/latency/all", latency(generator=0.3))
     found = judged(tmp_path, "A generator")
     assert found.verdict == "in part"
@@ -218,7 +259,8 @@ def test_the_generator_must_be_fast_and_protect(results: Path, tmp_path: Path) -
     [
         ((0.3, 0.7, 0.99), "reproduced"),
         ((0.1, 0.2, 0.99), "in part"),
-        ((0.0, 0.0, None), "in part"),
+        ((0.0, 0.0, None), "refuted"),
+        ((0.1, 0.01, 1.0), "refuted"),  # too few to tell
         ((0.3, 0.7, 0.5), "refuted"),
     ],
 )

@@ -11,7 +11,9 @@ from cutlayer.papers.task import Task, place_of
 SIDES |= {"fashion-mnist": (28, 1), "digit-pairs": (28, 1)}
 
 
-def attack(error: float, *, clean: float | None = None, **utility: float) -> dict[str, Any]:
+def attack(
+    error: float, *, clean: float | None = None, farthest: float = 0.02, **utility: float
+) -> dict[str, Any]:
     """One attack on what is released: accuracy .98, every label kept, moved by .015."""
     usual = {"accuracy": 0.98, "label_agreement": 1.0, "ece": 0.01, "l1_distortion": 0.015}
     return {
@@ -25,7 +27,7 @@ def attack(error: float, *, clean: float | None = None, **utility: float) -> dic
             "floors": {"class-mean": {"mse": spread(0.0517)}},
             "flags": ["attack-not-converged"],
         },
-        "farthest": 0.02,
+        "farthest": farthest,
         "clean": {"mse": spread(clean or error)},
     }
 

@@ -31,6 +31,9 @@ class PredictionApi:
     def prepared(cls, network: Network, own: tuple[Tensor, Tensor], *, root: int) -> Self:
         """With the network's output defences, each fitted to what comes from those before it.
 
+        Secret keys are drawn from ``root``, so that an experiment can be repeated; one that serves
+        for real has to take a root that stands in no record.
+
         Args:
             own: ``(N, ...)`` samples and ``(N,)`` labels of the operator, of training.
             root: Of the random streams.

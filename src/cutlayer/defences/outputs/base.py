@@ -35,7 +35,8 @@ class OutputDefence(Defence):
 
     Attributes:
         keeps_label: No answer has another label than the classifier's.
-        budget: Largest L1 distance from the classifier's vector; 2 is no limit.
+        budget: Largest L1 distance from the classifier's vector; 2 is no limit. Where labels are
+            changed it counts from the changed vector.
     """
 
     site = "output"

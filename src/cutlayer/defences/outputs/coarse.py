@@ -86,9 +86,10 @@ class TopK(OutputDefence):
         classes = t.shape[1]
         if self.k >= classes - 1:
             return t
-        shown = torch.zeros_like(t).scatter(1, t.topk(self.k, 1).indices, 1.0).bool()
+        first = t.scatter(1, t.argmax(1, keepdim=True), 2.0)  # of equals, the label's
+        shown = torch.zeros_like(t).scatter(1, first.topk(self.k, 1).indices, 1.0).bool()
         left = torch.where(shown, 0.0, t).sum(1, keepdim=True) / (classes - self.k)
-        return torch.where(shown, t, left)
+        return torch.where(shown, t, torch.minimum(left, t.amax(1, keepdim=True)))
 
 
 class Temperature(OutputDefence):

@@ -5,20 +5,28 @@ from torch import Tensor
 
 MARGIN = 1e-3  # by which the label stays ahead of every other class
 _ROUNDING = 1e-7  # of the budget, left for float32
+_TINY = 1e-300
+_FLOOR = 1e-9  # of a proposed entry: all that is less counts as this
 
 
 def project(p: Tensor, proposed: Tensor, budget: float, *, margin: float = MARGIN) -> Tensor:
     """Move every confidence vector towards a proposal, as far as it may go.
 
-    The answer lies on the straight line from ``p`` to the proposal's entries for the other
-    classes, with the label's entry by complement, at the last point that is feasible: entries >= 0
-    that sum to 1, at most ``budget`` away from ``p`` in L1, the label ahead by the margin. A vector
-    whose label is not ahead by the margin, and one whose proposal is not finite, is returned bit
-    for bit as it is. Gradients flow through the proposal; how far it may go counts as fixed.
+    The answer is feasible: entries >= 0 that sum to 1, at most ``budget`` away from ``p`` in L1,
+    the label ahead by the margin, its entry by complement. First the other classes' entries that
+    are to shrink do so, by half the budget at most; then those that are to grow do, as far as
+    budget and label allow. Each of the two keeps its direction. They go apart, because what
+    shrinks is mostly the tails: they cost nearly nothing, and are what a reconstruction lives on;
+    with one factor for all of a row, a long step would leave every tail as it was.
+
+    A vector whose label is not ahead by the margin, and one whose proposal is not finite, is
+    returned bit for bit as it is. Gradients flow through the proposal, below its floor as well; how
+    far it may go counts as fixed.
 
     Args:
         p: ``(N, K)``, entries >= 0 that sum to 1.
-        proposed: ``(N, K)``, any numbers; the label's entry is not looked at.
+        proposed: ``(N, K)``, any numbers, those below 1e-9 counting as this; the label's entry is
+            not looked at.
         budget: Largest L1 distance, in [0, 2]: twice the probability that changes hands.
 
     Returns:
@@ -27,27 +35,32 @@ def project(p: Tensor, proposed: Tensor, budget: float, *, margin: float = MARGI
     label = p.argmax(1, keepdim=True)
     start = p.double()
     ahead = start.gather(1, label)
-    step = (proposed.double().clamp_min(0.0) - start).scatter(1, label, 0.0)
-    given = step.sum(1, keepdim=True)
+    step = (_clamped(proposed.double()) - start).scatter(1, label, 0.0)
+    down, up = step.clamp_max(0.0), step.clamp_min(0.0)
+    half = max(budget - _ROUNDING, 0.0) / 2
     with torch.no_grad():
-        gap = (ahead - margin - start).scatter(1, label, torch.inf)
-        far = _how_far(gap, step, given, budget - _ROUNDING)
-    moved = (start + far * step).scatter(1, label, ahead - far * given)
-    return torch.where(given.isfinite(), moved, start).to(p.dtype)
+        falls, rises = down.sum(1, keepdim=True).neg(), up.sum(1, keepdim=True)
+        fixed = ~rises.isfinite() | _is_behind(start, ahead, label, margin)
+        shrink = (half / falls.clamp_min(_TINY)).clamp_max(1.0)
+        gap = (ahead + shrink * falls - margin - start - shrink * down).scatter(1, label, torch.inf)
+        limit = (gap / (up + rises).clamp_min(_TINY)).amin(1, keepdim=True)
+        grow = torch.minimum(limit, half / rises.clamp_min(_TINY)).clamp(0.0, 1.0)
+    change = shrink * down + grow * up
+    moved = (start + change).scatter(1, label, ahead - change.sum(1, keepdim=True))
+    return torch.where(fixed, start, moved).to(p.dtype)
 
 
-def _how_far(gap: Tensor, step: Tensor, given: Tensor, budget: float) -> Tensor:
-    """``(N, 1)`` in [0, 1]: the largest share of the step that is feasible.
+def _clamped(proposed: Tensor) -> Tensor:
+    """At least the floor; the gradient passes as if it were not there, or no entry would ever come
+    back from it."""
+    low = proposed.clamp_min(_FLOOR)
+    return proposed + (low - proposed).detach() if proposed.requires_grad else low
 
-    Args:
-        gap: ``(N, K)``, what the label is ahead by, less the margin.
-        given: ``(N, 1)``, what it loses in the whole step.
-    """
-    catching_up = step + given
-    limit = torch.where(catching_up > 0, gap / catching_up, torch.inf).amin(1, keepdim=True)
-    reach = max(budget, 0.0) / (step.abs().sum(1, keepdim=True) + given.abs()).clamp_min(1e-300)
-    far = torch.minimum(limit, reach).clamp(0.0, 1.0)
-    return torch.where(gap.amin(1, keepdim=True) < 0, 0.0, far)
+
+def _is_behind(start: Tensor, ahead: Tensor, label: Tensor, margin: float) -> Tensor:
+    """``(N, 1)``: whether another class is within the margin of the label."""
+    rival = start.scatter(1, label, -1.0).amax(1, keepdim=True)
+    return ahead - rival < margin
 
 
 def is_label_kept(p: Tensor, q: Tensor) -> Tensor:

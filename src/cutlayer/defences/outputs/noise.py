@@ -74,6 +74,8 @@ def _fresh(t: Tensor) -> Tensor:
 class SameClassSwap(Budgeted):
     """Towards the vector of another sample of the same label, as far as the budget goes.
 
+    That sample is one of the operator's own: what is released tells something of it.
+
     Args:
         budget: Largest L1 distance, in (0, 2].
         decimals: Of the answers, rounded inside the budget; see ``Budgeted``.

@@ -6,7 +6,7 @@ from typing import Any
 from ...report.figures import PALETTE
 from ..chart import MUTED, Chart, Series, View
 from ..findings import Findings
-from .comparison import ceiling, factor, undefended
+from .comparison import alike, ceiling, factor, undefended
 from .defences import BOTH, CONTROLS, OURS, PAPER, RIVALS, named
 from .front import Candidate, candidates, front
 from .tasks import DEFENSIVE, SHOWN
@@ -22,12 +22,16 @@ _GROUPS = {
 
 def front_charts(findings: Findings) -> list[Chart]:
     """Every label-preserving defence on MNIST: how much safer, for how much change."""
-    found = [c for c in candidates(findings, "mnist") if c.measured.defence.group in _GROUPS]
+    found = candidates(findings, "mnist")
     if not found:
         return [Chart("front", "Leakage against distortion, MNIST", "", (), "the attacks on MNIST")]
-    views = (
-        View("L1", "mean L1 distance", _GROWN, _points(findings, found, "l1"), x_log=True),
-        View("ECE", "calibration error", _GROWN, _points(findings, found, "ece")),
+    views = tuple(
+        View(title, title, _GROWN, _points(findings, found, by), x_log=by != "ece")
+        for by, title in (
+            ("farthest", "largest L1 distance"),
+            ("l1", "mean L1 distance"),
+            ("ece", "calibration error"),
+        )
     )
     return [Chart("front", "Leakage against distortion, MNIST", "", views)]
 
@@ -45,13 +49,12 @@ def _points(findings: Findings, found: list[Candidate], by: str) -> tuple[Series
         series.append(Series(group, colour, x, y, text=text, line=None, symbol=symbol))
     every = [x for s in series for x in s.x]
     ends = [min(every), max(every)]
-    if by == "l1":
-        best = front(found)
-        x, y = [c.measured.l1 for c in best], [c.factor for c in best]
-        series.append(Series("front", MUTED, x, y, symbol="", width=1.5))
+    best = front(found, by)
+    x, y = [float(getattr(c.measured, by)) for c in best], [c.factor for c in best]
+    series.append(Series("front", MUTED, x, y, symbol="", width=1.5))
     limit, base = ceiling(findings, "mnist"), undefended(findings, "mnist")
     if limit is not None and base is not None:
-        y = [factor(limit, base)] * 2
+        y = [factor(alike(limit), alike(base))] * 2
         series.append(Series("the label alone", MUTED, ends, y, line="dot", symbol="", width=1))
     return tuple(series)
 

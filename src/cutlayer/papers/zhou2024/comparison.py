@@ -1,13 +1,13 @@
 """What each defence leaves to each attacker, read from the findings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..findings import Findings
 from .defences import LABEL_ONLY, NONE, Defended, compared, flipping, further
 from .settings import NAMES, Data
-from .tasks import ALWAYS, ATTACKERS, attack_key
+from .tasks import ALWAYS, ATTACKERS, OTHERS, TRANSFERRED, attack_key, transfer_key
 
 ATTACKER_NAMES = {"log": "logarithms", "adaptive": "adaptive", "transposed": "convolutions"}
 Interval = tuple[float, float, float]  # value, and 95 % interval
@@ -77,6 +77,8 @@ def interval(estimate: Mapping[str, Any]) -> Interval:
 def measured(findings: Findings, data: Data, defence: Defended) -> Measured | None:
     """A defence with every attack on it; ``None`` unless the two usual ones have been run."""
     keys = {by: attack_key(data, defence.name, by) for by in ATTACKERS}
+    if data == "mnist" and defence.name in TRANSFERRED:
+        keys |= {f"{n}, {loss}": transfer_key(defence.name, n, loss) for n, loss in OTHERS}
     found = {by: a for by, key in keys.items() if (a := attacked(findings, key)) is not None}
     if any(by not in found for by in ALWAYS):
         return None
@@ -99,6 +101,11 @@ def factor(m: Measured, undefended: Measured) -> float:
     both = [by for by in m.by if by in undefended.by]
     least, before = (min(x.by[by].error[0] for by in both) for x in (m, undefended))
     return least / before
+
+
+def alike(m: Measured) -> Measured:
+    """As the two usual attackers see it, who tried every defence: to compare defences by."""
+    return replace(m, by={by: m.by[by] for by in ALWAYS})
 
 
 def every(findings: Findings, data: Data) -> list[Measured]:
@@ -126,10 +133,7 @@ def flipped(findings: Findings) -> Sequence[tuple[Defended, Measured | None]]:
     return [(d, measured(findings, "mnist", d)) for d in flipping()]
 
 
-def class_mean_error(findings: Findings, data: Data) -> float | None:
+def class_mean_error(findings: Findings, data: Data) -> Interval | None:
     """The floor: the error of answering with the mean picture of the class."""
     kept = findings.get(attack_key(data, NONE.name, ALWAYS[0]))
-    if kept is None:
-        return None
-    found: float = kept["record"]["floors"]["class-mean"]["mse"]["value"]
-    return found
+    return None if kept is None else interval(kept["record"]["floors"]["class-mean"]["mse"])

@@ -41,8 +41,9 @@ def _of(name: str, label: str, group: str, kind: str, **args: Any) -> Defended:
     return Defended(name, label, {"kind": kind, "args": args}, group)
 
 
-NONE = Defended("none", "none", None, "Limits")
-LABEL_ONLY = _of("label-only", "the label alone", "Limits", "label-only")
+LIMITS = "Limits"
+NONE = Defended("none", "none", None, LIMITS)
+LABEL_ONLY = _of("label-only", "the label alone", LIMITS, "label-only")
 PAPER, RIVALS, CONTROLS = "Of the paper", "Rivals", "Controls"
 BOTH, OURS = "With rounding, in one budget", "Beyond the paper"
 
@@ -109,10 +110,20 @@ def _generator(budget: float) -> Defended:
 
 
 def _mid(data: Data) -> Iterator[Defended]:
-    for weight in MID_WEIGHTS.get(data, ()):
-        part = {"kind": "mid", "args": {"weight": weight}}
-        name = f"mid-{weight:g}"
-        yield Defended(name, f"MID {weight:g} (retrained)", part, RIVALS, f"mid/{weight:g}")
+    """With the mean served, and, of the strongest, drawn anew for every answer."""
+    weights = MID_WEIGHTS.get(data, ())
+    for weight in weights:
+        args: dict[str, Any] = {"weight": weight}
+        yield _retrained(f"mid-{weight:g}", f"MID {weight:g} (retrained)", args)
+    if weights:
+        args = {"weight": weights[-1], "active": "both"}
+        label = f"MID {weights[-1]:g}, drawn (retrained)"
+        yield _retrained(f"mid-{weights[-1]:g}-drawn", label, args)
+
+
+def _retrained(name: str, label: str, args: Mapping[str, Any]) -> Defended:
+    part = {"kind": "mid", "args": args}
+    return Defended(name, label, part, RIVALS, f"mid/{name.removeprefix('mid-')}")
 
 
 def _adversarial(budget: float) -> Defended:

@@ -4,56 +4,66 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..findings import Findings
-from .comparison import Measured, every, factor, undefended
+from .comparison import Measured, alike, every, factor, undefended
+from .defences import LIMITS
 from .settings import Data
 
-BUDGETS = (0.005, 0.02, 0.1)  # of the mean L1 distance
+BUDGETS = (0.02, 0.1, 0.3)  # of the largest L1 distance of any answer
 CALIBRATION = 0.01  # by which the calibration error may grow
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A defence that keeps every label. factor: of the strongest attacker's error."""
+    """A defence that keeps every label. factor: of the error of the stronger of the two attackers
+    who tried every defence."""
 
     measured: Measured
     factor: float
 
 
 def candidates(findings: Findings, data: Data) -> list[Candidate]:
-    """All defences that changed no label and retrained nothing."""
+    """All defences that changed no label and retrained nothing; not the limits."""
     base = undefended(findings, data)
     if base is None:
         return []
     return [
-        Candidate(m, factor(m, base))
+        Candidate(alike(m), factor(alike(m), alike(base)))
         for m in every(findings, data)
-        if m.agreement == 1 and not m.defence.network
+        if m.agreement == 1 and not m.defence.network and m.defence.group != LIMITS
     ]
 
 
-def front(found: Sequence[Candidate]) -> list[Candidate]:
-    """Those that no other one beats in both error and distortion, by distortion."""
+def front(found: Sequence[Candidate], by: str = "farthest") -> list[Candidate]:
+    """Those that no other one beats in both error and price, by price.
+
+    Args:
+        by: The price: a field of ``Measured``.
+    """
     best, kept = 0.0, []
-    for c in sorted(found, key=lambda c: (c.measured.l1, -c.factor)):
+    for c in sorted(found, key=lambda c: (getattr(c.measured, by), -c.factor)):
         if c.factor > best:
             best = c.factor
             kept.append(c)
     return kept
 
 
-def recommended(found: Sequence[Candidate], budget: float) -> Candidate | None:
-    """The defence of the greatest error at that mean distortion and equal calibration.
+def recommended(
+    found: Sequence[Candidate], base: Measured | None, budget: float
+) -> Candidate | None:
+    """The defence of the greatest error that moves no answer further and is as well calibrated.
 
     Of several whose strongest attackers cannot be told apart, their intervals overlapping, the one
-    of the least distortion.
+    of the least mean distance.
+
+    Args:
+        base: Undefended.
     """
-    plain = next((c for c in found if c.measured.defence.part is None), None)
-    if plain is None:
-        return None
     allowed = [
         c
         for c in found
-        if c.measured.l1 <= budget and c.measured.ece <= plain.measured.ece + CALIBRATION
+        if base is not None
+        and c.measured.farthest <= budget
+        and c.measured.ece <= base.ece + CALIBRATION
     ]
     if not allowed:
         return None

@@ -45,7 +45,8 @@ def latencies(assembly: Assembly, api: PredictionApi) -> dict[str, Any]:
     for count in TOGETHER:
         asked = victims[:count]
         said = api.send(asked, 1)[:, 0]
-        timed: dict[str, Callable[[], Tensor]] = {"classifier": partial(api.send, asked, 1)}
+        bare = partial(api.network.without_defences, asked)
+        timed: dict[str, Callable[[], Tensor]] = {"classifier": bare}
         timed |= {name: partial(d, said, x=asked) for name, d in fitted.items()}
         for name, seconds in _in_turns(timed).items():
             found.setdefault(name, {})[str(count)] = 1000 * seconds / count
@@ -80,5 +81,7 @@ def _in_turns(timed: dict[str, Callable[[], Tensor]]) -> dict[str, float]:
 def _seconds(call: Callable[[], Tensor], times: int) -> float:
     started = time.perf_counter()
     for _ in range(times):
-        call()
+        made = call()
+    if made.is_cuda:
+        torch.cuda.synchronize()
     return (time.perf_counter() - started) / times

@@ -12,7 +12,7 @@ from ..findings import Findings
 from ..page import definitions, style, template
 from ..stills import chart_png, gallery_png
 from . import pictures
-from .claims import claims
+from .claims import claims, controls
 from .comparison import every, undefended
 from .settings import NAMES
 from .tables import sections
@@ -56,6 +56,7 @@ def collect(findings: Findings) -> dict[str, Any]:
         "quick": any(n["data"] == "digits" for n in networks),
         "networks": networks,
         "claims": judged,
+        "controls": controls(findings),
         "verdict": verdict(judged),
         "overview": overview,
         "waiting": [g.title for g in overview if g.missing or not g.count],

@@ -5,7 +5,7 @@ from pathlib import Path
 from ..claims import verdict
 from ..findings import Findings
 from ..markdown import END, begin, claim_lines, put_between, table_lines
-from .claims import claims
+from .claims import claims, controls
 from .tables import sections
 
 BEGIN = begin("zhou2024")
@@ -16,6 +16,8 @@ def summary(results: Path) -> str:
     findings = Findings(Path(results))
     judged = claims(findings)
     parts = [BEGIN, verdict(judged), "", *claim_lines(judged), ""]
+    parts += ["And two things that the paper does not claim:", ""]
+    parts += [*claim_lines(controls(findings)), ""]
     for section in sections(findings):
         parts += [f"### {section.title}", "", section.about, ""]
         for sheet in section.sheets:

@@ -3,16 +3,17 @@
 from ..findings import Findings
 from ..tables import Column, Line, Shown, Table, difference, value, words
 from .comparison import ATTACKER_NAMES, attacked
+from .defences import named
 from .section import WAITS, Section
 from .settings import NAMES
-from .tasks import ALWAYS, HEARD, LOSSES, NETWORKS, SHIFTED, SHIFTED_DEFENCES, TRANSFERRED
+from .tasks import ALWAYS, HEARD, OTHERS, SHIFTED, SHIFTED_DEFENCES, TRANSFERRED, transfer_key
 
 
 def transfer_section(findings: Findings) -> Section:
     about = (
-        "Their figure 5: attackers of other architectures and with other losses than the "
-        "defender's surrogates, on MNIST, with and without LPA. Convolutional ones learn for "
-        "six epochs, the perceptron for forty."
+        "Their figure 5: attackers of four architectures, none of them the defender's surrogate, "
+        "with four losses, on MNIST, with and without LPA; and one who looks at the three largest "
+        "entries alone. The perceptron learns for forty epochs, the others for six."
     )
     columns = (
         Column("Network, loss", ("network", "loss"), text=True),
@@ -22,14 +23,14 @@ def transfer_section(findings: Findings) -> Section:
         Column("without", ("ssim_without",), "SSIM"),
         Column("with LPA", ("ssim_with",), "SSIM"),
     )
-    lines = [_pair(findings, network, loss) for network in NETWORKS for loss in LOSSES]
+    lines = [_pair(findings, network, loss) for network, loss in OTHERS]
     sheet = Table("transfer", "", columns, tuple(lines))
     return Section("transfer", "Other architectures, other losses", about, (sheet,))
 
 
 def _pair(findings: Findings, network: str, loss: str) -> Line:
     head = Shown(f"{network}, {loss}", (network, loss))
-    found = [attacked(findings, f"mnist/transfer/{n}-{network}-{loss}") for n in TRANSFERRED]
+    found = [attacked(findings, transfer_key(n, network, loss)) for n in TRANSFERRED]
     bare, poisoned = found
     if bare is None or poisoned is None:
         return Line((head, *[WAITS] * 5))
@@ -48,7 +49,8 @@ def _pair(findings: Findings, network: str, loss: str) -> Line:
 def adaptive_section(findings: Findings) -> Section:
     about = (
         "Somebody who learned from clean vectors and hears defended ones is caught unawares; such "
-        "numbers say nothing about a competent attacker. Then: fifty answers to one question; and "
+        "numbers say nothing about a competent attacker. Then: fifty answers to one question, "
+        "which tell nothing new of a defence that draws by a key, as LPA and its generator do; and "
         "attackers whose own images are of another kind."
     )
     return Section(
@@ -73,9 +75,8 @@ def _unaware(findings: Findings) -> Table:
                 WAITS if f is None else value(f["by_defence"][name]["mse"]["value"], 4)
                 for f in found
             ]
-            lines.append(
-                Line((Shown(f"{NAMES[data]}, {name or 'clean ones'}", (data, name)), *cells))
-            )
+            head = Shown(f"{NAMES[data]}, {_heard(name)}", (data, name))
+            lines.append(Line((head, *cells)))
     return Table("unaware", "Caught unawares", columns, tuple(lines))
 
 
@@ -100,7 +101,7 @@ def _averaging(findings: Findings) -> Table:
 def _shifted(findings: Findings) -> Table:
     columns = (
         Column("Victims, attacker's images", ("data", "auxiliary"), text=True),
-        *(Column(n, (f"error_{n}",), "Error") for n in SHIFTED_DEFENCES),
+        *(Column(_label(n), (f"error_{n}",), "Error") for n in SHIFTED_DEFENCES),
     )
     lines = []
     for data, sources in SHIFTED.items():
@@ -109,3 +110,11 @@ def _shifted(findings: Findings) -> Table:
             cells = [WAITS if f is None else value(f.error[0], 4) for f in found]
             lines.append(Line((Shown(f"{NAMES[data]}, {source}", (data, source)), *cells)))
     return Table("shifted", "Images of another kind", columns, tuple(lines))
+
+
+def _heard(defence: str) -> str:
+    return _label(defence) if defence else "clean ones"
+
+
+def _label(defence: str) -> str:
+    return named(defence, "mnist").label

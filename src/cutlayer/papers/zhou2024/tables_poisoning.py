@@ -40,8 +40,8 @@ def proposition_section(findings: Findings) -> Section:
     about = (
         "An attacker's training by plain gradient descent on clean vectors, on noise of budget "
         "0.02 and on LPA of the same; at every step the defender's loss is looked at as well. "
-        "Proposition 1: where the two gradients point alike enough, the step lowers the "
-        "defensive loss."
+        "Proposition 1, as far as it could be had: where the two gradients point alike enough, the "
+        "step lowers the defensive loss."
     )
     columns = (
         Column("Defensive loss, released", ("loss", "released"), text=True),
@@ -84,8 +84,8 @@ def _descent(found: Mapping[str, Any]) -> Sequence[Shown]:
 
 def latency_section(findings: Findings) -> Section:
     about = (
-        "Milliseconds for each query, medians of one run on one thread, one query at a time and "
-        "250 together. LPA takes 20 steps for every answer."
+        "Milliseconds for each query, medians of one run, one query at a time and 250 together. "
+        "LPA takes 20 steps for every answer. The classifier is the bare network."
     )
     columns = (
         Column("MNIST", ("what",), text=True),

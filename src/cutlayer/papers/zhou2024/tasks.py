@@ -1,12 +1,12 @@
 """Everything that is run, in order: a list of tasks with readable keys."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..paper import Options
 from ..task import Task
-from .defences import MID_WEIGHTS, Defended, compared, flipping, further, named
+from .defences import Defended, compared, flipping, further, named
 from .settings import FOLDERS, MID_CUT, NAMES, Data, attacked, classifier
 
 REVISION = 1  # of what a task computes; raise it, and finished tasks are done anew
@@ -22,7 +22,8 @@ ATTACKERS: Mapping[str, dict[str, Any]] = {
     "transposed": _inversion(network="transposed", epochs=10),
 }
 ALWAYS = ("log", "adaptive")
-# Whom the slow attacker is set upon, on MNIST.
+# Whom the slow attacker is set upon: on the other sets, and on MNIST.
+ELSEWHERE = ("none", "label-only", "lpa-0.02", "codebook-0.02")
 THOROUGHLY = (
     *("none", "label-only", "lpa-0.02", "lpa-0.1", "generator-0.02", "gaussian-0.02"),
     *("swap-0.02", "rounding-3", "lpa-0.02-rounded-3", "generator-0.02-rounded-3"),
@@ -30,6 +31,8 @@ THOROUGHLY = (
 )
 NETWORKS: Mapping[str, int] = {"perceptron": 40, "transposed": 6, "residual": 6, "auto": 6}
 LOSSES = ("mse", "l1", "ssim", "adversarial")
+TOP = 3  # entries that an attacker looks at who goes by the largest alone
+OTHERS = [(n, loss) for n in NETWORKS for loss in LOSSES] + [("perceptron", f"top-{TOP}")]
 TRANSFERRED = ("none", "lpa-0.02")
 UNAWARE = (
     *("lpa-0.02", "lpa-0.1", "generator-0.02", "adversarial-0.02", "gaussian-0.02"),
@@ -64,6 +67,15 @@ def attack_key(data: str, defence: str, attacker: str) -> str:
     return f"{data}/attack/{defence}-by-{attacker}"
 
 
+def transfer_key(defence: str, network: str, loss: str) -> str:
+    """Where the finding of an attack by another network or loss goes.
+
+    >>> transfer_key("none", "auto", "ssim")
+    'mnist/transfer/none-auto-ssim'
+    """
+    return f"mnist/transfer/{defence}-{network}-{loss}"
+
+
 class _Maker:
     """The tasks of one data set."""
 
@@ -71,13 +83,16 @@ class _Maker:
         self.data, self.options = data, options
         raw = classifier(data, options)
         self.network = Task(f"{data}/classifier/seed-0", "classifier", raw, revision=REVISION)
-        self.retrained = [self._mid(weight) for weight in MID_WEIGHTS.get(data, ())]
+        every = {d.network: d for d in compared(data) if d.network}
+        self.retrained = [self._trained(d) for d in every.values()]
 
     def tasks(self) -> Iterator[Task]:
         yield self.network
         yield from self.retrained
         for defence in compared(self.data):
             yield from (self._grid(defence, by) for by in ALWAYS)
+        for name in THOROUGHLY if self.data == "mnist" else ELSEWHERE:
+            yield self._grid(named(name, self.data), "transposed")
         if self.data == "mnist":
             yield from self._mnist_alone()
         yield from self._shifted()
@@ -85,8 +100,6 @@ class _Maker:
             yield self._unaware(by)
 
     def _mnist_alone(self) -> Iterator[Task]:
-        for name in THOROUGHLY:
-            yield self._grid(named(name, self.data), "transposed")
         for defence in (*flipping(), *further()):
             yield from (self._grid(defence, by) for by in ALWAYS)
         for name in TRANSFERRED:
@@ -94,10 +107,9 @@ class _Maker:
         yield from self._averaging()
         yield from self._looked_into()
 
-    def _mid(self, weight: float) -> Task:
-        fields = {"cut": [MID_CUT[self.data]], "defence": _mid_part(weight)}
-        raw = classifier(self.data, self.options, **fields)
-        return Task(f"{self.data}/mid/{weight:g}", "classifier", raw, revision=REVISION)
+    def _trained(self, defence: Defended) -> Task:
+        raw = classifier(self.data, self.options, cut=[MID_CUT], defence=defence.parts)
+        return Task(f"{self.data}/{defence.network}", "classifier", raw, revision=REVISION)
 
     def _grid(self, defence: Defended, by: str) -> Task:
         return self._attack(attack_key(self.data, defence.name, by), defence, ATTACKERS[by])
@@ -107,8 +119,9 @@ class _Maker:
     ) -> Task:
         network, parts = self.network, defence.parts
         if defence.network:
-            network = next(t for t in self.retrained if t.key.endswith(defence.network))
-            fields["cut"] = [MID_CUT[self.data]]
+            key_of_network = f"{self.data}/{defence.network}"
+            network = next(t for t in self.retrained if t.key == key_of_network)
+            fields["cut"] = [MID_CUT]
         raw = attacked(self.data, self.options, parts, self._length(attack), **fields)
         return self._after(network, key, "attack", raw)
 
@@ -125,8 +138,9 @@ class _Maker:
         for network, epochs in NETWORKS.items():
             for loss in LOSSES:
                 attack = _inversion(network=network, loss=loss, epochs=epochs)
-                key = f"{self.data}/transfer/{defence.name}-{network}-{loss}"
-                yield self._attack(key, defence, attack)
+                yield self._attack(transfer_key(defence.name, network, loss), defence, attack)
+        few = _inversion(epochs=40, top=TOP)
+        yield self._attack(transfer_key(defence.name, "perceptron", f"top-{TOP}"), defence, few)
 
     def _shifted(self) -> Iterator[Task]:
         """An attacker with samples of another kind."""
@@ -140,14 +154,15 @@ class _Maker:
 
     def _averaging(self) -> Iterator[Task]:
         """Many answers to one question: noise that is fresh each time, and noise that is not."""
-        once = {**ATTACKERS["log"]["args"], "renew": False}
+        usual = ATTACKERS["log"]["args"]
         for repeatable in (True, False):
             args = {"budget": 0.02, "repeatable": repeatable}
             name = "keyed" if repeatable else "fresh"
             defence = Defended(name, name, {"kind": "output-noise", "args": args}, "")
             for heard in HEARD:
                 key = f"{self.data}/averaging/{name}-heard-{heard}"
-                yield self._attack(key, defence, _inversion(**once), repeats=heard)
+                attack = _inversion(**usual, renew=heard == 1)
+                yield self._attack(key, defence, attack, repeats=heard)
 
     def _unaware(self, by: str) -> Task:
         """An attacker who learned from clean vectors, and hears defended ones."""
@@ -171,10 +186,6 @@ class _Maker:
             key = f"{self.data}/vectors/{name}"
             yield self._after(self.network, key, "vectors", raw | {"defence": parts})
         yield self._after(self.network, f"{self.data}/latency/all", "latency", raw)
-
-
-def _mid_part(weight: float) -> Sequence[Mapping[str, Any]]:
-    return [{"kind": "mid", "args": {"weight": weight}}]
 
 
 def _is_there(options: Options, folder: str) -> bool:
