@@ -25,7 +25,7 @@ from cutlayer.papers.tables import Table as Sheet
 HOSTILE = "<script>alert(1)</script>"
 SECTIONS = (
     *("what", "claims", "picture", "table-3", "table-4", "table-6", "table-8", "figure-12"),
-    *("chains", "defences", "disagree", "made"),
+    *("chains", "defences", "guidelines", "disagree", "made"),
 )
 
 

@@ -144,3 +144,9 @@ def test_features_that_undo_an_offset_are_told_apart(store: Store) -> None:
 def test_bad_arguments_are_refused(args: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         ConfidenceInversion(**args)
+
+
+def test_a_last_batch_of_one_has_no_statistics_and_is_left_out(store: Store) -> None:
+    attack = "confidence-inversion:network=transposed,epochs=1,batch_size=16"
+    record = attacked(store, attack=attack, auxiliary_samples=17)
+    assert record.leakage["mse"].value is not None

@@ -13,6 +13,7 @@ from ..errors import did_you_mean
 from ..precision import laid_out
 from ..threat import Observed, View
 from .base import Query, Reconstruction, averaged
+from .lesson import batches
 
 
 class InverseNetwork(Reconstruction):
@@ -125,7 +126,7 @@ class InverseNetwork(Reconstruction):
 
     def _pass(self, messages: "Messages", x: Tensor, optimiser: torch.optim.Optimizer) -> None:
         self.network_.train()
-        for index in torch.randperm(len(x)).split(self.batch_size):
+        for index in batches(len(x), self.batch_size):
             loss = self.loss_(self.network_(messages.of(index)), x[index])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -23,6 +23,12 @@ from .published import UNRECOGNISABLE, Data
 
 BEGIN = "<!-- guidelines: written by cutlayer reproduce he2019 --summary -->"
 Verdict = Literal["confirmed", "refuted", "undecided", "not run yet"]
+SIGNS: Mapping[Verdict, str] = {
+    "confirmed": "✓",
+    "refuted": "✗",
+    "undecided": "◐",
+    "not run yet": "…",
+}
 
 
 @dataclass(frozen=True)
@@ -206,15 +212,14 @@ def _size(findings: Findings) -> Judged:
     sizes = [float(prod(p.message)) for p in points]
     r = rank_correlation(sizes, [p.most.ssim[0] for p in points])
     verdict: Verdict = "confirmed" if r > 0.5 else "refuted" if r < 0.2 else "undecided"
-    small, large = (
-        [p.most.ssim[0] for p, n in zip(points, sizes, strict=True) if (n < 392) == below]
-        for below in (True, False)
-    )
+    words = []
+    for below, where in ((True, "below half as many numbers as the picture has"), (False, "above")):
+        found = [p.most.ssim[0] for p, n in zip(points, sizes, strict=True) if (n < 392) == below]
+        if found:
+            words.append(f"SSIM {min(found):.2f} to {max(found):.2f} {where}")
     sentence = (
         f"Over all {len(points)} variants the rank correlation of the message's size and the worst "
-        f"attacker's SSIM is {r:.2f}; SSIM {min(small):.2f} to {max(small):.2f} below half as many "
-        f"numbers as the picture has, {min(large):.2f} to {max(large):.2f} from there on. (Rule: "
-        "above 0.5; refuted below 0.2.)"
+        f"attacker's SSIM is {r:.2f}; {', '.join(words)}. (Rule: above 0.5; refuted below 0.2.)"
     )
     return verdict, sentence, points
 

@@ -15,6 +15,8 @@ from ..stills import chart_png, gallery_png
 from . import pictures
 from .claims import NAMES, claims
 from .comparison import Found, Row, Table, is_full
+from .guidelines import SIGNS as GUIDELINE_SIGNS
+from .guidelines import guidelines
 from .maker import classifier_key
 from .published import ACCURACY, INCONSISTENCIES, UNRECOGNISABLE
 from .tables import tables
@@ -69,6 +71,7 @@ def collect(findings: Findings) -> dict[str, Any]:
         "legends": {t.name: legend(t.charts) for t in every},
         "strips": pictures.uris(findings.folder, attacks),
         "raised": _raised(attacks),
+        "guidelines": guidelines(findings),
         "inconsistencies": INCONSISTENCIES,
     }
 
@@ -84,6 +87,7 @@ def render(content: dict[str, Any]) -> str:
         unrecognisable=UNRECOGNISABLE,
         words=definitions(),
         FLAGS=FLAGS,
+        GUIDELINE_SIGNS=GUIDELINE_SIGNS,
         NAMES=NAMES,
         SIGNS=SIGNS,
     )
