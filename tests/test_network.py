@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cutlayer.cli import main
 from cutlayer.defences import Chain, Defended, Laplace
 from cutlayer.parties import Owner, Server, optimiser
 from cutlayer.training import Checkpoints, Plan, train
@@ -343,3 +344,27 @@ def test_a_port_that_is_taken_says_so(listening: Listening, folders: Path) -> No
             address=f"localhost:{listening.port}",
             revoked_list=listening.list,
         )
+
+
+def test_the_command_makes_issues_and_revokes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["identity", "create", "clinics"]) == 0
+    assert main(["identity", "issue", "server", "hub", "--address", "localhost"]) == 0
+    assert main(["identity", "issue", "owner", "north", "--days", "3", "--out", "n"]) == 0
+    assert "spiffe://clinics/owner/north: n, in force until 2" in capsys.readouterr().out
+    assert str(who((tmp_path / "n/certificate.pem").read_bytes())).endswith("/owner/north")
+    assert main(["identity", "revoke", "n/certificate.pem"]) == 0
+    taken_back, numbers = tmp_path / "n/certificate.pem", tmp_path / "authority/revoked.json"
+    with pytest.raises(ValueError, match="was revoked"):
+        who(taken_back.read_bytes(), without=revoked(numbers))
+    for wrong, said in (
+        (["create", "clinics"], "without an authority"),
+        (["issue", "king", "x"], "'king': unknown"),
+        (["issue", "owner", "No"], "small letters"),
+        (["issue", "owner", "x", "--authority", "away"], "'cutlayer identity create' makes one"),
+        (["revoke", "n/key.pem"], "cutlayer:"),
+    ):
+        assert main(["identity", *wrong]) == 2
+        assert said in capsys.readouterr().err

@@ -14,6 +14,7 @@ from typing import NoReturn
 from .config import FIELDS
 from .errors import ConfigError, did_you_mean
 from .papers import PAPERS
+from .roles import ROLES
 
 DATA_FIELDS = ("data", "data_root", "shares", "owners", "seed")
 NETWORK_FIELDS = (
@@ -115,6 +116,8 @@ def build_parser() -> Parser:
         "--out", type=Path, metavar="FILE", help="default: the same name, .safetensors"
     )
 
+    _identity(add("identity", "Certificates for parties on several machines."))
+
     runs = add("runs", "Look after the stored runs.")
     actions = runs.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     for name, text, arguments in (
@@ -192,6 +195,43 @@ def _reproduce(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("report"), metavar="DIR", help="where the report goes"
     )
     _store(parser)
+
+
+def _identity(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        action: argparse.ArgumentParser
+        action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        action.add_argument(
+            "--authority",
+            type=Path,
+            default=Path("authority"),
+            metavar="DIR",
+            help="folder of the authority (default: authority)",
+        )
+        return action
+
+    create = add("create", "Make an authority, which signs the certificates of a federation.")
+    create.add_argument("federation", metavar="FEDERATION", help="name, in small letters")
+    issue = add("issue", "Make a key and a certificate for one party.")
+    issue.add_argument("role", choices=ROLES, metavar="ROLE", help=", ".join(ROLES))
+    issue.add_argument("name", metavar="NAME", help="of the party, in small letters")
+    issue.add_argument(
+        "--address",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="under which others reach it, repeatable; servers and relays need one",
+    )
+    issue.add_argument(
+        "--days", type=_count, default=90, metavar="N", help="in force for so long (default: 90)"
+    )
+    issue.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for that party (default: NAME)"
+    )
+    revoke = add("revoke", "Take a certificate back.")
+    revoke.add_argument("certificate", type=Path, metavar="FILE", help="certificate.pem")
 
 
 def _paper(text: str) -> str:
@@ -281,7 +321,8 @@ def _command(arguments: argparse.Namespace) -> int:
     from .memory import keep_freed_memory
 
     keep_freed_memory()
-    name = arguments.command if arguments.command != "runs" else f"runs_{arguments.action}"
+    action = getattr(arguments, "action", None)
+    name = f"{arguments.command}_{action}" if action else arguments.command
     run: Callable[[argparse.Namespace], int] = getattr(commands, name)
     return run(arguments)
 

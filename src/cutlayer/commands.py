@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from . import identity_command
 from . import report as reports
 from .assembly import Assembly, load_data
 from .config import Experiment, parse, settings
@@ -223,6 +224,21 @@ def convert(arguments: argparse.Namespace) -> int:
     names = convert_weights(arguments.file, target)
     print(f"{target}: {len(names)} tensors; use it with --weights {target}")
     return 0
+
+
+def identity_create(arguments: argparse.Namespace) -> int:
+    """``cutlayer identity create``."""
+    return identity_command.create(arguments)
+
+
+def identity_issue(arguments: argparse.Namespace) -> int:
+    """``cutlayer identity issue``."""
+    return identity_command.issue(arguments)
+
+
+def identity_revoke(arguments: argparse.Namespace) -> int:
+    """``cutlayer identity revoke``."""
+    return identity_command.revoke(arguments)
 
 
 def runs_list(arguments: argparse.Namespace) -> int:

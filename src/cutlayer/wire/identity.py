@@ -12,15 +12,14 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-Role = Literal["server", "relay", "owner", "user"]
-ROLES: tuple[Role, ...] = get_args(Role)
+from ..roles import ROLES, Role
+
 _YEARS, _DAYS = 10, 90  # an authority's life, a party's
 _BEFORE = datetime.timedelta(minutes=5)  # clocks differ
 
@@ -82,13 +81,12 @@ class Credentials:
         """
         try:
             found = cls(*((folder / name).read_bytes() for name in _FILES))
-            certificate = x509.load_pem_x509_certificate(found.certificate)
+            start, end = when(found.certificate)
         except (OSError, ValueError) as e:
             raise ValueError(
                 f"{folder}: {', '.join(_FILES)} wanted: {e}; 'cutlayer identity issue' makes them"
             ) from e
         now = _now()
-        start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         if not start <= now <= end:
             raise ValueError(
                 f"{folder}: a certificate in force wanted: it is from {start:%Y-%m-%d %H:%M} to "
@@ -207,6 +205,16 @@ def revoked(path: Path) -> frozenset[int]:
         return frozenset(int(number) for number in json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as e:
         raise ValueError(f"{path}: a list of revoked certificates wanted: {e}") from e
+
+
+def when(certificate: bytes) -> tuple[datetime.datetime, datetime.datetime]:
+    """From when until when a certificate is in force.
+
+    Raises:
+        ValueError: it is no certificate.
+    """
+    found = x509.load_pem_x509_certificate(certificate)
+    return found.not_valid_before_utc, found.not_valid_after_utc
 
 
 def who(certificate: bytes, *, without: Iterable[int] = ()) -> Identity:

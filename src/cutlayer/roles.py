@@ -1,0 +1,6 @@
+"""What parties of a federation are. Importing this module imports nothing."""
+
+from typing import Literal
+
+Role = Literal["server", "relay", "owner", "user"]
+ROLES: tuple[Role, ...] = ("server", "relay", "owner", "user")
