@@ -178,6 +178,18 @@ def test_a_checkpoint_is_kept_on_both_sides(listening: Listening, tmp_path: Path
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+def test_what_was_restored_is_not_learned_again(listening: Listening, tmp_path: Path) -> None:
+    with listening.reached_by("north") as far:
+        far.step(*sample(), at=at(0))
+        far.save(at(0), tmp_path)
+        far.step(*sample(), at=at(1))
+        far.restore(at(0), tmp_path)
+        far.restore(at(0), tmp_path)  # its answer may have been lost
+        with pytest.raises(WireError, match="step 0 or the next wanted"):
+            far.step(*sample(), at=at(0))
+        far.step(*sample(), at=at(1))
+
+
 def test_who_only_uses_the_model_predicts(listening: Listening) -> None:
     z, _ = sample(5)
     with listening.reached_by("u1") as far:

@@ -29,15 +29,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Place:
-    """Where an owner is in the training: its last message that was answered."""
+    """Where an owner is in the training: its last message that was answered.
+
+    restored: It was undone and done in another life; its reply is not there to be repeated.
+    """
 
     epoch: int
     step: int
+    restored: bool = False
 
     def may_come(self, epoch: int, step: int) -> bool:
         """Whether a message is that one again, or the next."""
-        here, following = (self.epoch, self.step), (self.epoch, self.step + 1)
-        return (epoch, step) in (here, following, (self.epoch + 1, 0))
+        following = (self.epoch, self.step + 1), (self.epoch + 1, 0)
+        again = (epoch, step) == (self.epoch, self.step) and not self.restored
+        return again or (epoch, step) in following
 
 
 class Service:
@@ -77,7 +82,8 @@ class Service:
             self._check(message, party)
             with self._lock:
                 reply = encode(self._carried_out(message))
-                self._places[message.owner] = self._after(message)
+                here = _Place(message.epoch, message.step, message.kind == Kind.RESTORE)
+                self._places[message.owner] = here
             return reply
         except (ValueError, OSError, RuntimeError) as e:
             return self._refused(message, party, str(e))
@@ -140,9 +146,6 @@ class Service:
             raise WireError(f"STEP, FORWARD or BACKWARD wanted: got {message.kind.name}")
         return message.reply(Kind.OUTPUT, asked[message.kind](first, at=at))
 
-    def _after(self, message: Message) -> _Place:
-        return _Place(message.epoch, message.step)
-
     def _place_of(self, at: At) -> Path:
         return self.folder / f"{at.owner}-{at.epoch:06d}-{at.step:09d}"
 
@@ -198,7 +201,6 @@ def start(
     *,
     address: str,
     revoked_list: Path,
-    threads: int = 8,
 ) -> tuple[grpc.Server, int]:
     """A server that listens, and its port.
 
@@ -217,7 +219,8 @@ def start(
         ("grpc.max_send_message_length", size),
         ("grpc.so_reuseport", 0),
     ]
-    server = grpc.server(ThreadPoolExecutor(threads), options=options)
+    most = len(service.owners) + len(service.users) + 4  # every stream holds one
+    server = grpc.server(ThreadPoolExecutor(most), options=options)
     server.add_generic_rpc_handlers((Handler(service, revoked_list),))
     pair = [(credentials.key, credentials.certificate)]
     tls = grpc.ssl_server_credentials(pair, credentials.authority, require_client_auth=True)
