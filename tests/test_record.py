@@ -153,6 +153,9 @@ GOOD = dict(
 )
 
 
+BY_CLASS = {"class-mean": {"mse": Estimate(value=0.001)}}
+
+
 @pytest.mark.parametrize(
     ("change", "flag"),
     [
@@ -167,6 +170,8 @@ GOOD = dict(
         ({"victims": 499}, "small-n"),
         ({"finite": False}, "non-finite-reconstruction"),
         ({"duplicates": 1}, "overlapping-data"),
+        ({"floors": BY_CLASS}, None),
+        ({"floors": BY_CLASS, "tells_label": True}, "attack-below-floor"),
     ],
 )
 def test_flags_of_one_run(change: dict[str, object], flag: str | None) -> None:

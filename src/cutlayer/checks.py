@@ -38,22 +38,25 @@ def of_run(
     stochastic: bool,
     repeats: int,
     duplicates: int,
+    tells_label: bool = False,
 ) -> list[str]:
     """The flags that one run alone can show.
 
     Args:
         leakage: Needs "mse".
-        floors: Each needs "mse"; the label-free floors "mean" and "nearest-auxiliary" count.
+        floors: Each needs "mse"; "mean" and "nearest-auxiliary" count, which go by no label.
         utility: Needs "accuracy"; empty where the victims are of no class that the network knows.
         chance: Accuracy of always naming the commonest class.
+        tells_label: What the attacker sees tells the label and, undefended, more: then "class-mean"
+            counts as well.
         duplicates: Victims that equal a sample of another share, bit for bit.
     """
     found = []
     if not finite:
         found.append("non-finite-reconstruction")
     error = leakage["mse"].value
-    label_free = ("mean", "nearest-auxiliary")
-    guesses = [floors[k]["mse"].value for k in label_free if k in floors]
+    counted = ("mean", "nearest-auxiliary", *(("class-mean",) if tells_label else ()))
+    guesses = [floors[k]["mse"].value for k in counted if k in floors]
     if error is None or any(g is not None and error >= g for g in guesses):
         found.append("attack-below-floor")
     if converged is False:

@@ -186,6 +186,7 @@ def carry_out(
             stochastic=network.defended.defence.is_stochastic(),
             repeats=e.repeats,
             duplicates=duplicated(assembly),
+            tells_label=heard.released is not None and not e.defence,
         ),
         seconds={"attack": time.perf_counter() - started},
         environment=environment(),
