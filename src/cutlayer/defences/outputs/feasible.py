@@ -32,22 +32,24 @@ def project(p: Tensor, proposed: Tensor, budget: float, *, margin: float = MARGI
     Returns:
         ``(N, K)`` of the dtype of ``p``.
     """
-    label = p.argmax(1, keepdim=True)
     start = p.double()
-    ahead = start.gather(1, label)
+    ahead, label = start.max(1, keepdim=True)
     step = (_clamped(proposed.double()) - start).scatter(1, label, 0.0)
-    down, up = step.clamp_max(0.0), step.clamp_min(0.0)
-    half = max(budget - _ROUNDING, 0.0) / 2
+    up = step.clamp_min(0.0)
+    down, half = up - step, max(budget - _ROUNDING, _TINY) / 2
     with torch.no_grad():
-        falls, rises = down.sum(1, keepdim=True).neg(), up.sum(1, keepdim=True)
-        fixed = ~rises.isfinite() | _is_behind(start, ahead, label, margin)
-        shrink = (half / falls.clamp_min(_TINY)).clamp_max(1.0)
-        gap = (ahead + shrink * falls - margin - start - shrink * down).scatter(1, label, torch.inf)
-        limit = (gap / (up + rises).clamp_min(_TINY)).amin(1, keepdim=True)
-        grow = torch.minimum(limit, half / rises.clamp_min(_TINY)).clamp(0.0, 1.0)
-    change = shrink * down + grow * up
-    moved = (start + change).scatter(1, label, ahead - change.sum(1, keepdim=True))
-    return torch.where(fixed, start, moved).to(p.dtype)
+        falls, rises = down.sum(1, keepdim=True), up.sum(1, keepdim=True).clamp_min(_TINY)
+        shrink = (half / falls).clamp_max(1.0)
+    low = torch.addcmul(start, shrink, down, value=-1)
+    with torch.no_grad():
+        high = torch.addcmul(ahead, shrink, falls) - margin
+        limit = ((high - low).scatter(1, label, torch.inf) / (up + rises)).amin(1, keepdim=True)
+        grow = torch.minimum(limit, half / rises).clamp(0.0, 1.0)
+        rival = start.scatter(1, label, -1.0).amax(1, keepdim=True)
+        free = (rises < torch.inf) & (ahead - rival >= margin)
+    moved = torch.addcmul(low, grow, up)
+    moved = moved.scatter(1, label, ahead - (moved - start).sum(1, keepdim=True))
+    return torch.where(free, moved, start).to(p.dtype)
 
 
 def _clamped(proposed: Tensor) -> Tensor:
@@ -55,12 +57,6 @@ def _clamped(proposed: Tensor) -> Tensor:
     back from it."""
     low = proposed.clamp_min(_FLOOR)
     return proposed + (low - proposed).detach() if proposed.requires_grad else low
-
-
-def _is_behind(start: Tensor, ahead: Tensor, label: Tensor, margin: float) -> Tensor:
-    """``(N, 1)``: whether another class is within the margin of the label."""
-    rival = start.scatter(1, label, -1.0).amax(1, keepdim=True)
-    return ahead - rival < margin
 
 
 def is_label_kept(p: Tensor, q: Tensor) -> Tensor:

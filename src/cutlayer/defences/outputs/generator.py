@@ -75,12 +75,14 @@ class PoisoningGenerator(Budgeted):
         self.key = new_key().to(p.device)
         return self
 
-    @torch.no_grad()
     def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor:
         if self.network is None:
             raise RuntimeError("PoisoningGenerator needs to be fitted first")
-        drawn = normals(t, self.key, self.latent).to(t.dtype)
-        return self.answered(t, t + self.room(t.shape[1]) * self.network.decoded(t, drawn))
+        with torch.inference_mode():  # a seventh faster; of its answer a copy, to be trained on
+            drawn = normals(t, self.key, self.latent).to(t.dtype)
+            made = self.network.decoded(t, drawn)
+            answer = self.answered(t, t + self.room(t.shape[1]) * made)
+        return answer.clone()
 
 
 class _ConditionalAutoencoder(nn.Module):
