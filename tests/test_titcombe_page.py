@@ -20,6 +20,7 @@ from cutlayer.papers.findings import Findings
 from cutlayer.papers.paper import Options
 from cutlayer.papers.tables import difference, value
 from cutlayer.papers.titcombe2021.charts import class_and_individual, every_chart, front
+from cutlayer.papers.titcombe2021.elsewhere import claims_elsewhere
 from cutlayer.papers.titcombe2021.page import collect, render, write_page
 from cutlayer.papers.titcombe2021.pictures import figure_1, figure_2a, headline
 from cutlayer.papers.titcombe2021.published import FIGURE_4
@@ -446,3 +447,23 @@ def test_only_the_settings_asked_for_are_shown(results: Path) -> None:
     assert [name for name, _ in shown["table_1"]] == ["paper"]
     assert shown["further"] == []
     assert [v.label for v in shown["charts"]["figure-4"].views] == ["as the text says"]
+
+
+def test_claims_elsewhere_wait_for_their_runs_and_go_by_their_rules(tmp_path: Path) -> None:
+    assert {c.verdict for c in claims_elsewhere(Findings(tmp_path))} == {"not run"}
+    for noise, weight, served, read, person, accuracy in (
+        (0.0, 0.0, "as-trained", 0.9, 0.9, 0.95),
+        (0.0, 0.1, "as-trained", 0.9, 0.5, 0.95),
+        (0.0, 0.5, "as-trained", 0.7, 0.3, 0.945),
+        (0.5, 0.0, "as-trained", 0.9, 0.8, 0.95),
+        (0.5, 0.1, "as-trained", 0.9, 0.8, 0.95),
+        (0.5, 0.5, "as-trained", 0.9, 0.8, 0.93),
+        (0.0, 0.0, "laplace-0.5", 0.88, 0.2, 0.94),
+        (0.0, 0.1, "laplace-0.5", 0.8, 0.2, 0.90),
+        (0.0, 0.5, "laplace-0.5", 0.8, 0.2, 0.80),
+        (0.0, 0.0, "laplace-1", 0.4, 0.2, 0.80),
+    ):
+        key = attack_key("ecg", noise, weight, served=served)
+        keep(tmp_path, key, attack(None, read, person, accuracy=accuracy))
+    found = {c.text: c.verdict for c in claims_elsewhere(Findings(tmp_path)) if "ECG" in c.text}
+    assert list(found.values()) == ["in part", "reproduced", "in part", "reproduced", "reproduced"]

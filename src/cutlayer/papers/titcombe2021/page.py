@@ -17,6 +17,7 @@ from ..tables import Table
 from . import pictures, tables_leaks, tables_made, tables_published
 from .charts import WORDS, every_chart
 from .claims import claims
+from .elsewhere import claims_elsewhere
 from .leaks import domains, sizes
 from .published import MISLABELLED
 from .settings import Name
@@ -92,6 +93,7 @@ def collect(findings: Findings, settings: Sequence[Name]) -> dict[str, Any]:
         "grid": grid,
         "raised": _raised([grid, *other.values()]),
         "other": other,
+        "elsewhere": claims_elsewhere(findings),
         "further_pictures": pictures.further_data(findings),
         "waiting_data": [name for name in OTHER_DATA if name not in other],
         "settings_table": tables_made.settings_table(),

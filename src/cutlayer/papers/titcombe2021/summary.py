@@ -8,6 +8,7 @@ from ..markdown import END, begin, claim_lines, put_between
 from ..tables import NOT_RUN
 from .claims import claims
 from .comparison import Cell, Row, table_1
+from .elsewhere import claims_elsewhere
 from .leaks import OURS, THEIRS, Leak, configuration
 from .published import MISLABELLED
 from .tables_leaks import by
@@ -22,6 +23,8 @@ def summary(results: Path) -> str:
     parts = [BEGIN, *_table(findings), "", _mislabelled(), "", *_attacks(findings), ""]
     parts += [verdict(found), ""]
     parts += claim_lines(found)
+    parts += ["", "On other data, in the setting of the text:", ""]
+    parts += claim_lines(claims_elsewhere(findings))
     return "\n".join([*parts, END]) + "\n"
 
 
