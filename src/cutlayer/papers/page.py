@@ -1,11 +1,18 @@
 """What every paper's page is made with: its templates, its style, its words."""
 
+from collections.abc import Iterable
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..metrics import METRICS, UTILITY
 from ..report.glossary import GLOSSARY
+from ..report.page import put_in_place
 from ..report.story import FLOOR_WORDS
+from .chart import Chart
+from .gallery import Gallery
+from .stills import chart_png, gallery_png
+from .tables import Table
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -26,6 +33,29 @@ def template(name: str) -> "Template":
         lstrip_blocks=True,
     )
     return environment.get_template(name)
+
+
+def put_page(
+    out: Path,
+    html: str,
+    *,
+    charts: Iterable[Chart],
+    galleries: Iterable[Gallery],
+    sheets: Iterable[Table],
+) -> Path:
+    """Write ``out/index.html``, and a PNG or CSV file of each figure and sheet beside it.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    drawn = [c for c in charts if not c.empty]
+    written = {f"{c.name}.png": chart_png(c) for c in drawn}
+    written |= {f"{c.name}.csv": c.csv().encode() for c in drawn}
+    written |= {f"{g.name}.png": gallery_png(g) for g in galleries if g.count}
+    written |= {f"{s.name}.csv": s.csv().encode() for s in sheets}
+    written["index.html"] = html.encode()
+    put_in_place(written, out)
+    return out / "index.html"
 
 
 def style() -> str:

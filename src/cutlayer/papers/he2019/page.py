@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ...checks import FLAGS
-from ...report.page import put_in_place
 from ..claims import SIGNS, verdict
 from ..drawing import legend, svg
 from ..findings import Findings
-from ..page import definitions, style, template
-from ..stills import chart_png, gallery_png
+from ..page import definitions, put_page, style, template
 from . import pictures
 from .claims import NAMES, claims
 from .comparison import Found, Row, Table, is_full
@@ -39,17 +37,14 @@ def write_page(results: Path, out: Path) -> Path:
         ValueError: a finding was written by another release, or is damaged.
         OSError: the folder cannot be written, or a picture cannot be read.
     """
-    findings = Findings(Path(results))
-    content = collect(findings)
-    charts = [c for t in content["tables"] for c in t.charts]
-    written = {f"{c.name}.png": chart_png(c) for c in charts}
-    written |= {f"{c.name}.csv": c.csv().encode() for c in charts}
-    written |= {f"{g.name}.png": gallery_png(g) for g in content["overview"] if g.count}
-    sheets = [s for t in content["tables"] for s in t.sheets]
-    written |= {f"{s.name}.csv": s.csv().encode() for s in sheets}
-    written["index.html"] = render(content).encode()
-    put_in_place(written, Path(out))
-    return Path(out) / "index.html"
+    content = collect(Findings(Path(results)))
+    return put_page(
+        Path(out),
+        render(content),
+        charts=[c for t in content["tables"] for c in t.charts],
+        galleries=content["overview"],
+        sheets=[s for t in content["tables"] for s in t.sheets],
+    )
 
 
 def collect(findings: Findings) -> dict[str, Any]:

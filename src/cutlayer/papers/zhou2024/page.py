@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from ...checks import FLAGS
-from ...report.page import put_in_place
 from ..claims import SIGNS, verdict
 from ..drawing import legend, svg
 from ..findings import Findings
-from ..page import definitions, style, template
-from ..stills import chart_png, gallery_png
+from ..page import definitions, put_page, style, template
 from . import pictures
 from .claims import claims, controls
 from .comparison import every, undefended
@@ -36,15 +34,13 @@ def write_page(results: Path, out: Path) -> Path:
         OSError: the folder cannot be written, or a picture cannot be read.
     """
     content = collect(Findings(Path(results)))
-    charts = [c for s in content["sections"] for c in s.charts if not c.empty]
-    written = {f"{c.name}.png": chart_png(c) for c in charts}
-    written |= {f"{c.name}.csv": c.csv().encode() for c in charts}
-    written |= {f"{g.name}.png": gallery_png(g) for g in content["overview"] if g.count}
-    sheets = [t for s in content["sections"] for t in s.sheets]
-    written |= {f"{t.name}.csv": t.csv().encode() for t in sheets}
-    written["index.html"] = render(content).encode()
-    put_in_place(written, Path(out))
-    return Path(out) / "index.html"
+    return put_page(
+        Path(out),
+        render(content),
+        charts=[c for s in content["sections"] for c in s.charts],
+        galleries=content["overview"],
+        sheets=[t for s in content["sections"] for t in s.sheets],
+    )
 
 
 def collect(findings: Findings) -> dict[str, Any]:

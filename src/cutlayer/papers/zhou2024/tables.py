@@ -1,6 +1,7 @@
 """The sections of the page: what is compared, in tables and charts."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from ..findings import Findings
 from ..tables import Column, Line, Shown, Table, value, words
@@ -66,7 +67,9 @@ def _comparison(findings: Findings, data: Data) -> Section:
             "digit-pairs": "Two digits side by side, a hundred classes: vectors carry more. The "
             "attacker has 5,000 images.",
         }[data]
-    lines = (*_lines(findings, data, compared(data)), *_floor(findings, data))
+    lines: tuple[Line, ...] = ()  # the template says in one line that nothing has been run
+    if undefended(findings, data) is not None:
+        lines = (*_lines(findings, data, compared(data)), *_floor(findings, data))
     sheet = Table(f"compared-{data}", NAMES[data], _COLUMNS, lines)
     return Section(f"compared-{data}", f"Defences on {NAMES[data]}", about, (sheet,))
 
@@ -95,8 +98,9 @@ def _floor(findings: Findings, data: Data) -> Iterator[Line]:
 
 
 def _waiting(d: Defended) -> tuple[Shown, ...]:
-    blank = [Shown(WAITS.text, (None,) * len(c.keys), mark="missing") for c in _COLUMNS[1:]]
-    return (words(d.label), *blank)
+    """Says so once, to keep the table narrow."""
+    first, *others = (Shown("", (None,) * len(c.keys), mark="missing") for c in _COLUMNS[1:])
+    return (words(d.label), replace(first, text=WAITS.text), *others)
 
 
 def _cells(m: Measured, base: Measured) -> tuple[Shown, ...]:
@@ -183,7 +187,7 @@ def _moved(m: Measured) -> Shown:
 
 def _flipping(findings: Findings) -> Section:
     about = (
-        "LFP gives a share of the answers another label. Its controls flip as many at random, "
+        "LFP gives a share of the answers another label. Its controls flip answers at random, "
         "with and without the poisoned steps; LPA and the undefended API stand above."
     )
     rows = [d for d in compared("mnist") if d.name in ("none", "lpa-0.02")]
