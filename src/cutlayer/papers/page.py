@@ -48,7 +48,7 @@ def put_page(
     Raises:
         OSError: the folder cannot be written.
     """
-    drawn = [c for c in charts if not c.empty]
+    drawn = [c for c in charts if c.views]
     written = {f"{c.name}.png": chart_png(c) for c in drawn}
     written |= {f"{c.name}.csv": c.csv().encode() for c in drawn}
     written |= {f"{g.name}.png": gallery_png(g) for g in galleries if g.count}
