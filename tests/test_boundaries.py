@@ -7,6 +7,7 @@ import cutlayer
 
 ROOT = Path(cutlayer.__file__).parent
 FREE = {
+    "draws",
     "errors",
     "memory",
     "precision",
@@ -118,7 +119,7 @@ def test_public_names_are_pinned() -> None:
 def test_every_public_module_has_an_api_page() -> None:
     internal = {"assembly", "cli", "commands", "convert", "demo", "planning", "segment"}
     internal |= {"console", "described", "memory", "overhear", "papers", "precision", "tensor_file"}
-    internal |= {"adversary", "identity_command", "prediction_api", "roles"}
+    internal |= {"adversary", "draws", "identity_command", "prediction_api", "roles"}
     internal |= {"augmentation", "auxiliary", "tracing", "trained", "trial_log", "victims"}
     parts = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or p.is_dir()}
     parts = {p for p in parts if not p.startswith("_")} - internal

@@ -11,6 +11,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 from .augmentation import Augment, augmented, check_augment
 from .defences import Defended, in_phase
+from .draws import check_secret, drawn_from
 from .errors import did_you_mean
 from .precision import Precision, run
 from .streams import generator, stream
@@ -342,9 +343,12 @@ class Owner(Party):
         data: ``(x, y)``: this owner's training set, float32 in [0, 1], and labels.
         augment: What happens to each image before every step; segment, defences and penalties see
             only what came of it.
+        secret: What this owner's defences draw from, at least 32 bytes; it appears in no record,
+            configuration or shared file. None: from the named stream, so that an experiment can be
+            repeated.
 
     Raises:
-        ValueError: samples that cannot be augmented so.
+        ValueError: samples that cannot be augmented so, a secret that is too short.
     """
 
     def __init__(
@@ -356,18 +360,25 @@ class Owner(Party):
         *,
         root: int,
         augment: Augment = "none",
+        secret: bytes | None = None,
     ) -> None:
         super().__init__(f"owner{number}", defended, optimiser, root)
         self.number, self.defended, self.data = number, defended, data
         check_augment(augment, data[0].shape[1:])
-        self.augment = augment
+        check_secret(secret)
+        self.augment, self.secret = augment, secret
 
     def step(self, index: Tensor, far: FarSide, *, at: At) -> float:
         """Algorithm 1 (Titcombe et al., appendix B) on the samples of ``index``; the task loss."""
         x, y = self._samples(index, at)
         self.defended.train()
         defence = self.defended.defence
-        with stream(self.root, self.name, at.epoch, at.step), in_phase(defence, "train"):
+        with (
+            stream(self.root, self.name, at.epoch, at.step),
+            # The session as well: under two strengths the same noise could be solved for.
+            drawn_from(self.secret, at.session, self.name, at.epoch, at.step),
+            in_phase(defence, "train"),
+        ):
             z, sent = self.defended.emit(x)
             penalty = defence.penalty(x, z, sent) if len(x) else z.new_zeros(())
         result = far.step(sent.detach(), y, at=at)

@@ -3,9 +3,9 @@
 import math
 from typing import Literal
 
-import torch
 from torch import Tensor
 
+from ..draws import normal
 from .base import Defence, one_of
 
 
@@ -45,7 +45,7 @@ class MutualInformation(Defence):
         self.active = active
 
     def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor:
-        return t + torch.randn_like(t)
+        return t + normal(t)
 
     def penalty(self, x: Tensor, z: Tensor, sent: Tensor) -> Tensor:
         return self.weight * z.flatten(1).square().sum(1).mean() / 2

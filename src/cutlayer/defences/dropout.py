@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
+from ..draws import keep
 from .base import Active, Defence, one_of
 
 
@@ -42,7 +42,7 @@ class Dropout(Defence):
         self.site = site
 
     def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor:
-        return t * torch.empty_like(t).bernoulli_(1 - self.rate)
+        return t * keep(t, 1 - self.rate)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}, active={self.active!r}, site={self.site!r}"

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .. import draws
 from .base import Active, Defence, one_of
 
 
@@ -72,7 +73,7 @@ class Laplace(Noise):
     def sample(self, like: Tensor) -> Tensor:
         # A difference of exponentials, not the inverse CDF: torch.rand returns an exact 0 about
         # twice in 5e7 float32 draws, and there the inverse CDF is -inf.
-        e1, e2 = torch.empty(2, *like.shape, dtype=like.dtype, device=like.device).exponential_()
+        e1, e2 = draws.exponential(like, 2)
         noise: Tensor = e1 - e2
         return noise
 
@@ -87,7 +88,7 @@ class Gaussian(Noise):
     deviation_per_scale = 1.0
 
     def sample(self, like: Tensor) -> Tensor:
-        return torch.randn_like(like)
+        return draws.normal(like)
 
 
 class Uniform(Noise):
@@ -96,7 +97,7 @@ class Uniform(Noise):
     deviation_per_scale = 1 / math.sqrt(3)
 
     def sample(self, like: Tensor) -> Tensor:
-        return torch.empty_like(like).uniform_(-1, 1)
+        return draws.uniform(like)
 
 
 class StudentT(Noise):
@@ -109,6 +110,6 @@ class StudentT(Noise):
     deviation_per_scale = math.sqrt(3)
 
     def sample(self, like: Tensor) -> Tensor:
-        first, *rest = torch.randn(4, *like.shape, dtype=like.dtype, device=like.device).unbind()
+        first, *rest = draws.normals(like, 4).unbind()
         spread = torch.stack(rest).square().mean(0).sqrt()
         return first.div(spread)
