@@ -29,6 +29,7 @@ from cutlayer.defences import Chain, Defence, Defended, NoPeek
 from cutlayer.memory import keep_freed_memory
 from cutlayer.metrics import accuracy
 from cutlayer.models import DEFAULT_CUT, MODELS
+from cutlayer.network import bare_model
 from cutlayer.parties import Owner, Server, optimiser
 from cutlayer.precision import laid_out
 from cutlayer.split import cut
@@ -202,7 +203,7 @@ def experiment(size: int, **changes: object) -> Assembly:
 
 def plain(assembly: Assembly) -> Loop:
     """What people write."""
-    model = Assembly.bare_model(assembly.experiment, SHAPE, CLASSES)
+    model = bare_model(assembly.experiment, SHAPE, CLASSES)
     opt = torch.optim.Adam(model.parameters(), RATE)
     x, y = assembly.take(assembly.shares.owners[0])
 

@@ -191,7 +191,7 @@ def trained(
         if progress.done == stop_after:
             raise RuntimeError("killed")
 
-    plan = Plan(session="s", epochs=2, batch_size=8, schedule="average", root=5)
+    plan = Plan(session="s", epochs=2, batch_size=8, schedule="average")
     far = Noisy(side) if noisy else side
     holder, progress = train(plan, everyone, far, checkpoints=keep, on_step=on_step)
     parties = [party_state(p.module, p.optimiser) for p in (holder, side)]

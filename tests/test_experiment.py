@@ -32,6 +32,7 @@ from cutlayer.experiment import (
     run_training,
     view_of,
 )
+from cutlayer.network import bare_model
 from cutlayer.record import Record, Store
 from cutlayer.threat import View
 from cutlayer.trained import as_built, trained_judge
@@ -616,7 +617,7 @@ def test_weights_of_the_users_own(tmp_path: Path, store: Store, undefended: Reco
     assert undefended.victim
     network = load_network(assembly(), store, undefended.victim)
     state = {**network.defended.segment.state_dict(), **network.far_segment.state_dict()}
-    named = dict(Assembly.bare_model(parse(SETTINGS), (1, 12, 12), 10).state_dict())
+    named = dict(bare_model(parse(SETTINGS), (1, 12, 12), 10).state_dict())
     renamed = dict(zip(named, state.values(), strict=True))
     torch.save({"state_dict": renamed}, tmp_path / "mine.pt")
     assert main(["convert", str(tmp_path / "mine.pt")]) == 0

@@ -60,7 +60,7 @@ def server(
 
 
 AT = At("s", 0, 0, 0)
-PLAN = Plan(session="s", epochs=3, batch_size=8, root=5)
+PLAN = Plan(session="s", epochs=3, batch_size=8)
 
 
 def state(*parties: object) -> dict[str, Tensor]:
@@ -122,7 +122,7 @@ def run(
 ) -> dict[str, Tensor]:
     everyone = [party(i, 33 + 8 * i, NOISY, halve_every=halve_every) for i in range(owners)]
     side = server(halve_every=halve_every)
-    plan = Plan(session="s", epochs=3, batch_size=8, root=5, schedule=schedule)  # type: ignore[arg-type]
+    plan = Plan(session="s", epochs=3, batch_size=8, schedule=schedule)  # type: ignore[arg-type]
     keep = Checkpoints(folder, every=every, identity="i") if folder else None
 
     def on_step(progress: Progress) -> None:
@@ -340,7 +340,7 @@ def test_samples_come_as_they_are_stored_or_in_an_order_of_each_epoch(
         return real(self, index, far, at=at)
 
     monkeypatch.setattr(Owner, "step", step)
-    plan = Plan(session="s", epochs=2, batch_size=8, root=5, order=order)  # type: ignore[arg-type]
+    plan = Plan(session="s", epochs=2, batch_size=8, order=order)  # type: ignore[arg-type]
     train(plan, [party(n=33)], server())
     first, second = torch.cat(dealt[0]), torch.cat(dealt[1])
     assert torch.equal(first, torch.arange(33)) == (order == "stored")
@@ -469,7 +469,7 @@ class Crossing(Tap):
 
 
 def test_bfloat16_learns_as_float32_does_and_exchanges_float32() -> None:
-    plan, results = Plan(session="s", epochs=8, batch_size=8, root=5), {}
+    plan, results = Plan(session="s", epochs=8, batch_size=8), {}
     for precision in ("float32", "bfloat16"):
         owner = party(n=80, precision=precision)
         side = server(precision=precision)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import network
 from .auxiliary import Auxiliary, auxiliary_of, fitting
 from .config import Experiment, parse
 from .data import Dataset, Shares, from_torch, share_out
@@ -20,14 +21,10 @@ from .data.shares import ranges
 from .defences import PHASES, Chain, Defence, Defended, in_phase
 from .described import jsonable, name_of, plain, without_folders
 from .errors import ConfigError, said
-from .models import DEFAULT_CUT
-from .parties import Owner, Relay, Server, check_weights, optimiser
+from .parties import Owner
 from .parts import Part, resolve
-from .precision import laid_out
 from .record import address
-from .split import cut
 from .streams import stream
-from .tensor_file import load_tensors
 from .victims import Victims, fitting_victims, victims_of
 from .wire import FarSide
 
@@ -170,10 +167,7 @@ class Assembly:
         Raises:
             ConfigError: none given, and the model has no customary one.
         """
-        kind = self.experiment.model.kind
-        if not self.experiment.cut and kind not in DEFAULT_CUT:
-            raise ConfigError(f"cut: model {kind!r} has no customary cut: give --cut LAYER")
-        return list(self.experiment.cut) or [DEFAULT_CUT[kind]]
+        return network.cut_after(self.experiment)
 
     @property
     def adversaries(self) -> tuple[int, ...]:
@@ -197,38 +191,9 @@ class Assembly:
         Raises:
             ConfigError: the model does not fit the data, the cut or the weights.
         """
-        e = self.experiment
-        model = self.bare_model(e, self.dataset.shape, self.classes)
         example, _ = self.dataset.take(self.shares.owners[0][:2])
-        try:
-            segments = cut(model, self.cut_after, example)
-            return [laid_out(s.to(self.device)) for s in segments]
-        except (ValueError, RuntimeError) as error:
-            raise ConfigError(f"model {e.model.kind}: {error}") from error
-
-    @staticmethod
-    def bare_model(e: Experiment, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """The whole network of an experiment, uncut.
-
-        Raises:
-            ConfigError: it cannot be built for inputs of that shape, or its weights do not fit.
-        """
-        target = resolve("model", e.model.kind)
-        accepted = inspect.signature(target).parameters
-        given: dict[str, Any] = {"input_shape": input_shape, "classes": classes}
-        given = {k: v for k, v in given.items() if k in accepted}
-        try:
-            with stream(e.seed, "network"):
-                model = target(**given, **e.model.args)
-        except Exception as error:  # whatever a user's own code may raise
-            raise ConfigError(f"model {e.model.kind}: {said(error)}") from error
-        if not isinstance(model, nn.Module):
-            raise ConfigError(
-                f"model {e.model.kind}: a torch.nn.Module wanted, got {type(model).__name__}"
-            )
-        if e.weights:
-            _load_weights(model, Path(e.weights))
-        return model
+        parts = network.segments(self.experiment, example, self.classes)
+        return network.on_device(parts, self.device)
 
     @property
     def defences_in_training(self) -> tuple[Part, ...]:
@@ -257,43 +222,30 @@ class Assembly:
             **{k: getattr(usual, k) for k in ATTACK_ONLY},
         )
 
-    @torch.no_grad()
     def message_shapes(self, segments: list[nn.Module]) -> list[tuple[int, ...]]:
         """Shape of one message behind every segment but the last.
 
         Raises:
             ConfigError: the last does not end in one number for each class.
         """
-        passing, shapes = self.take(self.shares.owners[0][:2])[0], []
-        for segment in segments:
-            passing = segment.eval()(passing)
-            shapes.append(tuple(passing.shape[1:]))
-        if shapes[-1] != (self.classes,):
-            raise ConfigError(
-                f"model {self.experiment.model.kind}: one output for each of {self.classes} "
-                f"classes wanted: got outputs of shape {shapes[-1]}"
-            )
-        return shapes[:-1]
+        example = self.take(self.shares.owners[0][:2])[0]
+        return network.message_shapes(self.experiment, segments, example, self.classes)
 
     def parties(self, segments: list[nn.Module]) -> tuple[list[Owner], FarSide]:
         """Owners with their data, and what is behind the cut: a server, or relays and a server."""
         e, shapes = self.experiment, self.message_shapes(segments)
-
-        def own(module: nn.Module) -> torch.optim.Optimizer | None:
-            return optimiser(e.optimiser, module, e.learning_rate, halve_every=e.halve_every)
-
-        last, common = segments[-1], dict[str, Any](root=e.seed, precision=e.precision)
-        far: FarSide = Server(last, own(last), shape=shapes[-1], **common)
-        for i in range(len(segments) - 2, 0, -1):
-            middle = segments[i]
-            far = Relay(f"relay{i}", middle, own(middle), far, shape=shapes[i - 1], **common)
+        far: FarSide | None = None
+        for i in range(len(segments) - 1, 0, -1):
+            far = network.far_party(e, i, segments[i], shapes[i - 1], far)
+        assert far is not None
         owners, chain = [], self.defence(training_only=True)
         for number, index in enumerate(self.shares.owners):
             defended = Defended(
                 copy.deepcopy(segments[0]), copy.deepcopy(chain), precision=e.precision
             )
             learn = dict[str, Any](root=e.seed, augment=e.augment)
-            owners.append(Owner(number, defended, own(defended), self.take(index), **learn))
+            own = network.own_optimiser(e, defended)
+            owners.append(Owner(number, defended, own, self.take(index), **learn))
         self.try_out(Defended(segments[0], self.defence()))
         return owners, far
 
@@ -446,14 +398,3 @@ def _checksum(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as e:
         raise ConfigError(f"weights {path}: cannot read: {e.strerror or e}") from e
-
-
-def _load_weights(model: nn.Module, path: Path) -> None:
-    try:
-        weights = load_tensors(path)
-        check_weights(model, weights, source=f"weights {path}")
-    except OSError as e:
-        raise ConfigError(f"weights {path}: cannot read: {e.strerror or e}") from e
-    except ValueError as e:
-        raise ConfigError(f"{e}; a .pt file goes through 'cutlayer convert'") from e
-    model.load_state_dict(weights)

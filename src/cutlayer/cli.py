@@ -5,6 +5,7 @@ Nothing here imports torch before it has to, so that ``--help`` is quick.
 
 import argparse
 import errno
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import NoReturn
 
 from .config import FIELDS
 from .errors import ConfigError, did_you_mean
+from .federation import flags as federation_flags
 from .papers import PAPERS
 from .roles import ROLES
 
@@ -26,6 +28,8 @@ ATTACK_FIELDS = (
     *("repeats", "victims_from", "victims"),
 )
 MACHINE_FIELDS = ("threads", "device")
+NETWORK_COMMANDS = ("serve", "relay", "join", "admit", "predict", "health")
+ELSEWHERE = {"identity": "identity_command"} | dict.fromkeys(NETWORK_COMMANDS, "federation.command")
 REPEATABLE = ("defence", "cut", "adversaries")
 
 
@@ -76,6 +80,11 @@ def build_parser() -> Parser:
     demo.add_argument(
         "--out", type=Path, default=Path("report"), metavar="DIR", help="where the report goes"
     )
+    demo.add_argument(
+        "--network",
+        action="store_true",
+        help="instead: train and predict between real processes, and compare with one process",
+    )
     demo.add_argument("--threads", type=int, default=0, metavar="N", help=_text("threads"))
     demo.add_argument("--seed", type=int, default=0, metavar="N", help=_text("seed"))
 
@@ -117,6 +126,7 @@ def build_parser() -> Parser:
     )
 
     _identity(add("identity", "Certificates for parties on several machines."))
+    federation_flags.add_commands(add)
 
     runs = add("runs", "Look after the stored runs.")
     actions = runs.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
@@ -317,13 +327,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: argparse.Namespace) -> int:
-    from . import commands
     from .memory import keep_freed_memory
 
     keep_freed_memory()
-    action = getattr(arguments, "action", None)
-    name = f"{arguments.command}_{action}" if action else arguments.command
-    run: Callable[[argparse.Namespace], int] = getattr(commands, name)
+    command, action = arguments.command, getattr(arguments, "action", None)
+    module = ELSEWHERE.get(command, "commands")
+    name = f"{command}_{action}" if action else str(command)
+    run: Callable[[argparse.Namespace], int]
+    run = getattr(importlib.import_module(f".{module}", __package__), name)
     return run(arguments)
 
 

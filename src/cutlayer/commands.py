@@ -10,7 +10,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from . import identity_command
 from . import report as reports
 from .assembly import Assembly, load_data
 from .config import Experiment, parse, settings
@@ -18,6 +17,7 @@ from .console import attack_all, shown, write_report
 from .described import name_of
 from .errors import ConfigError
 from .experiment import run_training, with_reference
+from .network import bare_model
 from .parts import GIVEN, registry
 from .planning import estimate
 from .record import Store, store_at, to_json
@@ -150,7 +150,7 @@ def cuts(arguments: argparse.Namespace) -> int:
     else:
         dataset = load_data(e)
         shape, classes = dataset.shape, len(dataset.classes)
-    model = Assembly.bare_model(e, shape, classes)
+    model = bare_model(e, shape, classes)
     x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     try:
         found = cut_points(model, x)
@@ -224,21 +224,6 @@ def convert(arguments: argparse.Namespace) -> int:
     names = convert_weights(arguments.file, target)
     print(f"{target}: {len(names)} tensors; use it with --weights {target}")
     return 0
-
-
-def identity_create(arguments: argparse.Namespace) -> int:
-    """``cutlayer identity create``."""
-    return identity_command.create(arguments)
-
-
-def identity_issue(arguments: argparse.Namespace) -> int:
-    """``cutlayer identity issue``."""
-    return identity_command.issue(arguments)
-
-
-def identity_revoke(arguments: argparse.Namespace) -> int:
-    """``cutlayer identity revoke``."""
-    return identity_command.revoke(arguments)
 
 
 def runs_list(arguments: argparse.Namespace) -> int:
@@ -333,6 +318,10 @@ def runs_export(arguments: argparse.Namespace) -> int:
 @_asked
 def demo(arguments: argparse.Namespace) -> int:
     """``cutlayer demo``."""
+    if arguments.network:
+        from .federation.demo import run_network_demo
+
+        return run_network_demo(arguments)
     from .demo import run_demo
 
     return run_demo(arguments)

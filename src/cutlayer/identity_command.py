@@ -7,7 +7,7 @@ from pathlib import Path
 from .wire.identity import Authority, Identity, when, who
 
 
-def create(arguments: argparse.Namespace) -> int:
+def identity_create(arguments: argparse.Namespace) -> int:
     """A new authority."""
     authority = Authority.create(arguments.authority, arguments.federation)
     print(f"authority of {authority.federation}: {arguments.authority}")
@@ -15,7 +15,7 @@ def create(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def issue(arguments: argparse.Namespace) -> int:
+def identity_issue(arguments: argparse.Namespace) -> int:
     """A key and a certificate for one party."""
     out: Path = arguments.out or Path(arguments.name)
     identity = Authority(arguments.authority).issue(
@@ -30,7 +30,7 @@ def issue(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def revoke(arguments: argparse.Namespace) -> int:
+def identity_revoke(arguments: argparse.Namespace) -> int:
     """Take a certificate back."""
     content = arguments.certificate.read_bytes()
     identity: Identity = who(content)

@@ -87,7 +87,6 @@ def _train(assembly: Assembly, store: Store, every: int, on_progress: OnProgress
         batch_size=e.batch_size,
         schedule=e.schedule,
         order=e.order,
-        root=e.seed,
     )
     total = e.passes * steps_per_epoch([len(o.data[1]) for o in owners], e.batch_size)
     checkpoints = Checkpoints(store.root / ".training" / run, every=every, identity=run)

@@ -43,7 +43,6 @@ class Plan:
     batch_size: int
     schedule: Schedule = "hand-over"
     order: Order = "shuffled"
-    root: int = 0
 
 
 @dataclass
@@ -193,7 +192,7 @@ def train(
                     _run_step(event, plan, far, progress)
                     if checkpoints and (stop or checkpoints.due(seen)):
                         holders = owners if plan.schedule == "average" else [event.owner]
-                        checkpoints.save(progress, event.at(plan), holders, far)
+                        checkpoints.save(progress, event.after(plan), holders, far)
                     if stop:
                         raise KeyboardInterrupt
                     if on_step:
@@ -215,6 +214,10 @@ class _Step:
     def at(self, plan: Plan) -> At:
         return At(plan.session, self.owner.number, self.epoch, self.number)
 
+    def after(self, plan: Plan) -> At:
+        """Where the owner is when it is done."""
+        return At(plan.session, self.owner.number, self.epoch, self.number + 1)
+
 
 @dataclass(frozen=True)
 class _HandOver:
@@ -229,14 +232,16 @@ class _EpochEnd:
     average: bool
 
 
-def _events(plan: Plan, owners: Sequence[Owner]) -> Iterator[_Step | _HandOver | _EpochEnd]:
-    def dealt(owner: Owner, epoch: int) -> list[Tensor]:
-        shuffled = plan.order == "shuffled"
-        rng = generator(plan.root, owner.name, "order", epoch) if shuffled else None
-        return batches(len(owner.data[1]), plan.batch_size, rng)
+def dealt(plan: Plan, owner: Owner, epoch: int) -> list[Tensor]:
+    """An owner's batches of one epoch."""
+    shuffled = plan.order == "shuffled"
+    rng = generator(owner.root, owner.name, "order", epoch) if shuffled else None
+    return batches(len(owner.data[1]), plan.batch_size, rng)
 
+
+def _events(plan: Plan, owners: Sequence[Owner]) -> Iterator[_Step | _HandOver | _EpochEnd]:
     for epoch in range(plan.epochs):
-        order = [dealt(owner, epoch) for owner in owners]
+        order = [dealt(plan, owner, epoch) for owner in owners]
         if plan.schedule == "hand-over":
             for i, owner in enumerate(owners):
                 if len(owners) > 1 and (epoch or i):
@@ -285,18 +290,37 @@ def average(owners: Sequence[Owner]) -> None:
     Weights and floating buffers are averaged, integer buffers take the maximum, optimiser moments
     stay with their owner.
     """
-    counts = torch.tensor([float(len(o.data[1])) for o in owners])
-    shares = counts / counts.sum()
     states = [o.module.state_dict() for o in owners]
-    for name, first in states[0].items():
-        copies = torch.stack([s[name] for s in states])
-        if first.is_floating_point():
-            weight = shares.to(copies).view(-1, *[1] * first.dim())
-            mean = (copies * weight).sum(0)
-        else:
-            mean = copies.amax(0)
-        for state in states:
-            state[name].copy_(mean)
+    mean = averaged(states, [len(o.data[1]) for o in owners])
+    for state in states:
+        for name, value in mean.items():
+            state[name].copy_(value)
+
+
+def averaged(states: Sequence[Mapping[str, Tensor]], samples: Sequence[int]) -> dict[str, Tensor]:
+    """The mean of states by name, weighted by sample count; of integers the maximum.
+
+    Raises:
+        ValueError: they are not of one network.
+    """
+    if any(state.keys() != states[0].keys() for state in states):
+        raise ValueError(
+            "owners' segments with the same weights wanted: their defences learn different things; "
+            "let them hand one segment over, or give them the same defence"
+        )
+    counts = torch.tensor([float(n) for n in samples])
+    shares = counts / counts.sum()
+    return {name: _mean([s[name] for s in states], shares) for name in states[0]}
+
+
+def _mean(several: Sequence[Tensor], shares: Tensor) -> Tensor:
+    if not several[0].is_floating_point():
+        return torch.stack(list(several)).amax(0)
+    # One after the other: the order of a reduction may depend on how tensors lie in memory.
+    total = several[0] * shares[0].to(several[0])
+    for copy, share in zip(several[1:], shares[1:], strict=True):
+        total = total + copy * share.to(copy)
+    return total
 
 
 @contextmanager

@@ -166,7 +166,7 @@ def _server_tuned(job: Job) -> Found:
 
     before = measured()
     epochs = int(task.options["epochs"])
-    plan = Plan(session="tuned", epochs=epochs, batch_size=e.batch_size, root=e.seed)
+    plan = Plan(session="tuned", epochs=epochs, batch_size=e.batch_size)
     train(plan, [owner], server)
     return {"scale": scale, "epochs": epochs, "before": before, "after": measured()}
 

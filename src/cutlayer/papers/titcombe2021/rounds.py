@@ -73,7 +73,6 @@ def _listened(assembly: Assembly) -> list[dict[str, Tensor]]:
         epochs=e.passes,
         batch_size=e.batch_size,
         order=e.order,
-        root=e.seed,
     )
     train(plan, owners, tap, validate=at_epoch_end)
     return found
