@@ -404,3 +404,15 @@ def test_behind_a_relu_the_zeros_tell_the_seed() -> None:
         zeros = (segment()(x) == 0).float().mean().item()
     assert found[100] >= zeros > 0.1
     assert max(found[:100] + found[101:]) < 0.01
+
+
+@pytest.mark.parametrize("noise", ADDED, ids=repr)
+def test_another_message_under_the_same_name_carries_other_noise(noise: Defence) -> None:
+    """Or a server that has an owner repeat a step subtracts one message from the other."""
+    t, u = torch.zeros(1000), torch.zeros(1000).index_fill(0, torch.tensor(999), 1e-6)
+    sent = []
+    for message in (t, t, u):
+        with drawn_from(SECRET, "owner0", 0, 0):
+            sent.append(noise(message))
+    assert torch.equal(sent[0], sent[1])
+    assert not torch.isclose(sent[0], sent[2])[:999].any()

@@ -6,13 +6,17 @@ knows the code can try them all (behind a ReLU the zeros show bare noise), and a
 is linear: 624 of its words give all the others.
 
 Within ``drawn_from`` every number comes from AES-256 in counter mode. Its key is HMAC-SHA256 of
-the owner's secret and a name, so that the same message, sent again, carries the same noise.
+the owner's secret, a name, and the very tensor that is perturbed. So the same message, sent again,
+carries the same noise; another message under the same name carries other noise. A server may force
+that: it says it lost a step, and answers differently the second time. Were the noise the same, the
+difference of the two messages would carry none.
 
 The noise itself is in floating point, of which the low bits tell something about the number it was
 added to: an (ε, δ) proven for real numbers does not carry over as it is (I. Mironov, "On
 significance of the least significant bits for differential privacy", CCS 2012).
 """
 
+import hashlib
 import hmac
 import math
 from collections.abc import Iterator
@@ -62,7 +66,24 @@ class Keystream:
         return k.double().add_(0.5).mul_(2.0**-52).view(shape)
 
 
-_keystream: ContextVar[Keystream | None] = ContextVar("keystream", default=None)
+class _Source:
+    """A keystream for each tensor that is perturbed in one block."""
+
+    def __init__(self, secret: bytes, *name: str | int) -> None:
+        check_secret(secret)
+        self._secret, self._name, self._draws = secret, name, 0
+
+    def unit(self, t: Tensor, *shape: int) -> Tensor:
+        """Uniforms on (0, 1), float64, to perturb ``t`` with."""
+        plain = t.detach().cpu().contiguous()
+        digest = hashlib.sha256(repr((plain.dtype, tuple(plain.shape))).encode())
+        if plain.numel():
+            digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+        self._draws += 1
+        return Keystream(self._secret, *self._name, self._draws, digest.hexdigest()).unit(*shape)
+
+
+_source: ContextVar[_Source | None] = ContextVar("source", default=None)
 
 
 def check_secret(secret: bytes | None) -> None:
@@ -85,31 +106,28 @@ def drawn_from(secret: bytes | None, *name: str | int) -> Iterator[None]:
     ``None`` changes nothing, inside another such block too. Torch's own generator is not touched. A
     thread that is started within the block is outside of it.
 
-    A name is for one message. Two different messages under one name carry the same noise, and
-    their difference carries none.
-
     Raises:
         ValueError: a secret of fewer than 32 bytes.
     """
     if secret is None:
         yield
         return
-    before = _keystream.set(Keystream(secret, *name))
+    before = _source.set(_Source(secret, *name))
     try:
         yield
     finally:
-        _keystream.reset(before)
+        _source.reset(before)
 
 
 def exponential(like: Tensor, count: int) -> Tensor:
-    """Standard exponential draws, ``(count, *like.shape)``, in its dtype and on its device.
+    """Standard exponential draws to perturb ``like`` with, ``(count, *like.shape)``, of its kind.
 
     From a keystream they are -log(u), from 1.1e-16 to 36.7: beyond that lie 1.1e-16 of the law.
     """
     drawn = torch.empty(count, *like.shape, dtype=like.dtype, device=like.device)
-    if (keys := _keystream.get()) is None:
+    if (source := _source.get()) is None:
         return drawn.exponential_()
-    return drawn.copy_(keys.unit(*drawn.shape).log_().neg_())
+    return drawn.copy_(source.unit(like, *drawn.shape).log_().neg_())
 
 
 def normal(like: Tensor) -> Tensor:
@@ -117,30 +135,30 @@ def normal(like: Tensor) -> Tensor:
 
     From a keystream they are the inverse distribution function of u, from -8.2 to 8.2.
     """
-    if (keys := _keystream.get()) is None:
+    if (source := _source.get()) is None:
         return torch.randn_like(like)
-    return torch.empty_like(like).copy_(torch.special.ndtri(keys.unit(*like.shape)))
+    return torch.empty_like(like).copy_(torch.special.ndtri(source.unit(like, *like.shape)))
 
 
 def normals(like: Tensor, count: int) -> Tensor:
     """Standard normal draws, ``(count, *like.shape)``; otherwise as ``normal``."""
-    if (keys := _keystream.get()) is None:
+    if (source := _source.get()) is None:
         return torch.randn(count, *like.shape, dtype=like.dtype, device=like.device)
     drawn = torch.empty(count, *like.shape, dtype=like.dtype, device=like.device)
-    return drawn.copy_(torch.special.ndtri(keys.unit(*drawn.shape)))
+    return drawn.copy_(torch.special.ndtri(source.unit(like, *drawn.shape)))
 
 
 def uniform(like: Tensor) -> Tensor:
     """Uniform draws on [-1, 1] of the shape, dtype and device of ``like``."""
     drawn = torch.empty_like(like)
-    if (keys := _keystream.get()) is None:
+    if (source := _source.get()) is None:
         return drawn.uniform_(-1, 1)
-    return drawn.copy_(keys.unit(*like.shape).mul_(2).sub_(1))
+    return drawn.copy_(source.unit(like, *like.shape).mul_(2).sub_(1))
 
 
 def keep(like: Tensor, probability: float) -> Tensor:
     """1 with that probability and 0 otherwise, of the shape, dtype and device of ``like``."""
     drawn = torch.empty_like(like)
-    if (keys := _keystream.get()) is None:
+    if (source := _source.get()) is None:
         return drawn.bernoulli_(probability)
-    return drawn.copy_(keys.unit(*like.shape) < probability)
+    return drawn.copy_(source.unit(like, *like.shape) < probability)
