@@ -76,7 +76,9 @@ def test_every_part_keeps_to_its_neighbours() -> None:
     top = {"__init__", "__main__", "assembly", "cli", "commands", "console", "demo", "described"}
     top |= {
         "experiment",
+        "federation",
         "identity_command",
+        "network",
         "overhear",
         "papers",
         "planning",
@@ -95,7 +97,7 @@ def test_nothing_unpickles_but_the_one_door() -> None:
         if path.name != "convert.py":
             assert "import pickle" not in text, path
             assert "allow_pickle=True" not in text, path
-            assert "torch.load" not in text, path
+            assert "torch.load" not in text.replace("safetensors.torch.load", ""), path
     assert "weights_only=True" in (ROOT / "convert.py").read_text()
 
 
@@ -120,6 +122,7 @@ def test_every_public_module_has_an_api_page() -> None:
     internal = {"assembly", "cli", "commands", "convert", "demo", "planning", "segment"}
     internal |= {"console", "described", "memory", "overhear", "papers", "precision", "tensor_file"}
     internal |= {"adversary", "draws", "identity_command", "prediction_api", "roles"}
+    internal |= {"federation", "network"}
     internal |= {"augmentation", "auxiliary", "tracing", "trained", "trial_log", "victims"}
     parts = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or p.is_dir()}
     parts = {p for p in parts if not p.startswith("_")} - internal

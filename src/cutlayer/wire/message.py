@@ -33,9 +33,15 @@ class Kind(IntEnum):
     PREDICT = 4  # message -> OUTPUT
     SAVE = 5  # -> DONE
     RESTORE = 6  # -> DONE
+    HELLO = 7  # steps in an epoch -> DONE
+    POST = 8  # subject, sealed letter -> DONE
+    FETCH = 9  # subject -> OUTPUT
     RESULT = 16  # loss, gradient
     OUTPUT = 17  # one tensor
     DONE = 18
+    LATER = 19  # not yet: ask again
+    BEHIND = 20  # epoch and step that are expected: restore a checkpoint
+    OUT = 21  # given up for this epoch: what comes in it no longer counts
     REFUSED = 31  # text
 
 
@@ -47,9 +53,15 @@ COUNTS = {
     Kind.PREDICT: 1,
     Kind.SAVE: 0,
     Kind.RESTORE: 0,
+    Kind.HELLO: 1,
+    Kind.POST: 2,
+    Kind.FETCH: 1,
     Kind.RESULT: 2,
     Kind.OUTPUT: 1,
     Kind.DONE: 0,
+    Kind.LATER: 0,
+    Kind.BEHIND: 1,
+    Kind.OUT: 0,
     Kind.REFUSED: 1,
 }
 _DTYPES: tuple[tuple[torch.dtype, str], ...] = (  # by number on the wire, from 1 on
@@ -101,15 +113,28 @@ class Message:
 
     def refusal(self, reason: str) -> "Message":
         """An answer in words, cut where they grow too long."""
-        text = reason.encode()[:MOST_TEXT]
-        return self.reply(
-            Kind.REFUSED, torch.frombuffer(bytearray(text or b"?"), dtype=torch.uint8)
-        )
+        return self.reply(Kind.REFUSED, bytes_tensor(reason.encode()[:MOST_TEXT] or b"?"))
 
     @property
     def text(self) -> str:
-        """The words of a refusal."""
-        return bytes(self.tensors[0].tolist()).decode(errors="replace")
+        """The words of a refusal, or of a subject."""
+        return tensor_bytes(self.tensors[0][:MOST_TEXT]).decode(errors="replace")
+
+
+def bytes_tensor(content: bytes) -> Tensor:
+    """Bytes as a tensor ``(N,)`` of uint8."""
+    return torch.from_numpy(np.frombuffer(content, np.uint8).copy())
+
+
+def tensor_bytes(t: Tensor) -> bytes:
+    """The inverse of ``bytes_tensor``.
+
+    Raises:
+        WireError: it is of another type or rank.
+    """
+    if t.dtype != torch.uint8 or t.dim() != 1:
+        raise WireError(f"bytes wanted: got {t.dtype} of shape {tuple(t.shape)}")
+    return t.numpy().tobytes()
 
 
 def session_of(name: str) -> bytes:

@@ -1,18 +1,47 @@
 """A far side across a network: to an owner it is like one in the same process."""
 
+import json
 import queue
 import threading
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import grpc
+import torch
 from torch import Tensor
 
 from .far_side import At, StepResult
 from .identity import Credentials
-from .message import Kind, Limits, Message, WireError, decode, encode
-from .service import EXCHANGE, KEEPALIVE, PREDICT
+from .message import Kind, Limits, Message, WireError, bytes_tensor, decode, encode, tensor_bytes
+
+EXCHANGE, PREDICT, HEALTH = (
+    f"/cutlayer.Split/{name}" for name in ("Exchange", "Predict", "Health")
+)
+KEEPALIVE = (  # a frozen peer is noticed within 10 s
+    ("grpc.keepalive_time_ms", 5000),
+    ("grpc.keepalive_timeout_ms", 4000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 4000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 4000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class BehindError(WireError):
+    """The far side is elsewhere in the training: go back to a checkpoint, no later than that.
+
+    Attributes:
+        epoch, step: What it expects next.
+    """
+
+    def __init__(self, epoch: int, step: int) -> None:
+        super().__init__(f"epoch {epoch}, step {step} is expected; restore the last checkpoint")
+        self.epoch, self.step = epoch, step
+
+
+class OutError(WireError):
+    """This owner was given up for the epoch: what it does in it no longer counts."""
 
 
 class UnreachableError(ConnectionError):
@@ -94,27 +123,64 @@ class RemoteFarSide:
     def restore(self, at: At, folder: Path) -> None:
         self._asked(Message.at(Kind.RESTORE, at), Kind.DONE)
 
-    def _asked(self, message: Message, wanted: Kind, *, alone: bool = False) -> Message:
-        data = encode(message)
-        reply = decode(self._exchanged(data, alone=alone), self.limits)
+    def hello(self, at: At, steps: int) -> None:
+        """Say that this owner is there, and how many steps its epoch has."""
+        self._asked(Message.at(Kind.HELLO, at, torch.tensor(steps)), Kind.DONE)
+
+    def post(self, at: At, subject: str, letter: bytes) -> None:
+        """Leave a sealed letter for others."""
+        tensors = bytes_tensor(subject.encode()), bytes_tensor(letter)
+        self._asked(Message.at(Kind.POST, at, *tensors), Kind.DONE)
+
+    def fetch(self, at: At, subject: str) -> bytes:
+        """What is there under a subject; waits until it is."""
+        message = Message.at(Kind.FETCH, at, bytes_tensor(subject.encode()))
+        return tensor_bytes(self._asked(message, Kind.OUTPUT).tensors[0])
+
+    def look_up(self, subject: str) -> bytes | None:
+        """The same for who only predicts, without waiting: ``None`` if it is not there."""
+        message = Message.at(Kind.FETCH, At("", 0, 0, 0), bytes_tensor(subject.encode()))
+        reply = self._reply(message, alone=True)
+        return None if reply.kind == Kind.LATER else tensor_bytes(reply.tensors[0])
+
+    def health(self) -> dict[str, Any]:
+        """How the far side is, see ``Service.health``."""
+        found: dict[str, Any] = json.loads(self._exchanged(b"", HEALTH))
+        return found
+
+    def _reply(self, message: Message, *, alone: bool = False) -> Message:
+        """What comes back, whatever it is, but for refusals."""
+        method = PREDICT if alone else EXCHANGE
+        reply = decode(self._exchanged(encode(message), method), self.limits)
+        if not reply.answers(message):
+            raise WireError(f"an answer to {message.kind.name} wanted: got one to another message")
+        if reply.kind == Kind.BEHIND:
+            raise BehindError(*map(int, reply.tensors[0]))
+        if reply.kind == Kind.OUT:
+            raise OutError(f"{self.address}: skipped in epoch {message.epoch}: it took too long")
         if reply.kind == Kind.REFUSED:
             raise WireError(f"{self.address} refused {message.kind.name}: {reply.text}")
-        if reply.kind != wanted or not reply.answers(message):
-            raise WireError(
-                f"{wanted.name} for epoch {message.epoch}, step {message.step} wanted: got "
-                f"{reply.kind.name} for {reply.epoch}, {reply.step}"
-            )
         return reply
 
-    def _exchanged(self, data: bytes, *, alone: bool) -> bytes:
+    def _asked(self, message: Message, wanted: Kind, *, alone: bool = False) -> Message:
+        """The answer of that kind, however long it takes until it is this party's turn."""
+        reply = self._reply(message, alone=alone)
+        while reply.kind == Kind.LATER:
+            reply = self._reply(message, alone=alone)
+        if reply.kind != wanted:
+            raise WireError(f"{wanted.name} wanted for {message.kind.name}: got {reply.kind.name}")
+        return reply
+
+    def _exchanged(self, data: bytes, method: str) -> bytes:
         """The answer to these bytes, over as many connections as it takes."""
         until, wait = time.monotonic() + self.patience, 0.1
         while True:
             try:
                 if self._line is None:
                     self._line = _Line(self.address, self._tls, self.limits)
-                send = self._line.alone if alone else self._line.along
-                return send(data, self.deadline)
+                if method == EXCHANGE:
+                    return self._line.along(data, self.deadline)
+                return self._line.alone(data, method, self.deadline)
             except grpc.RpcError as e:
                 self.close()
                 code, details = e.code(), e.details()
@@ -163,9 +229,9 @@ class _Line:
             self._due = float("inf")
         return reply
 
-    def alone(self, data: bytes, deadline: float) -> bytes:
+    def alone(self, data: bytes, method: str, deadline: float) -> bytes:
         """As a call of its own."""
-        ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(PREDICT)
+        ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method)
         return ask(data, timeout=deadline)
 
     def close(self) -> None:

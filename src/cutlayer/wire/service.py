@@ -1,48 +1,120 @@
 """The far side of a cut behind a network: answers messages, one by one, and trusts none of them."""
 
+import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-import grpc
 import torch
 from torch import Tensor
 
 from .far_side import At, FarSide
-from .identity import Credentials, Identity, revoked, who
-from .message import Kind, Limits, Message, WireError, decode, encode, session_of
-
-EXCHANGE, PREDICT = "/cutlayer.Split/Exchange", "/cutlayer.Split/Predict"
-KEEPALIVE = (  # a frozen peer is noticed within 10 s
-    ("grpc.keepalive_time_ms", 5000),
-    ("grpc.keepalive_timeout_ms", 4000),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.min_ping_interval_without_data_ms", 4000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 4000),
-    ("grpc.keepalive_permit_without_calls", 1),
+from .identity import Identity
+from .mailbox import Mailbox, letter_of
+from .message import (
+    Kind,
+    Limits,
+    Message,
+    WireError,
+    bytes_tensor,
+    decode,
+    encode,
+    session_of,
+    tensor_bytes,
 )
+from .remote import BehindError
+from .states import State, States
+from .turns import Event, Order, Turns
+
+Absent = Literal["wait", "skip", "abort"]
+HOLD = 20.0  # seconds until who waits for its turn is told to ask again
 _log = logging.getLogger(__name__)
 
 
-@dataclass
-class _Place:
-    """Where an owner is in the training: its last message that was answered.
+@dataclass(frozen=True)
+class Members:
+    """Who may speak, by name. owners: the number of each."""
 
-    restored: It was undone and done in another life; its reply is not there to be repeated.
+    owners: Mapping[str, int]
+    users: frozenset[str] = frozenset()
+    relays: frozenset[str] = frozenset()
+
+    def may_predict(self, party: Identity) -> bool:
+        """Whether a party may ask for predictions, and for the letters that go with them."""
+        names: dict[str, frozenset[str]] = {
+            "owner": frozenset(self.owners),
+            "user": self.users,
+            "relay": self.relays,
+        }
+        return party.name in names.get(party.role, ())
+
+    def number_of(self, party: Identity, claimed: int) -> int:
+        """The owner for whom a party may speak: a relay for each, an owner for itself.
+
+        Raises:
+            WireError: for none.
+        """
+        if party.role == "relay" and party.name in self.relays:
+            return claimed
+        if party.role != "owner" or party.name not in self.owners:
+            raise WireError(f"an owner of this session wanted: got {party}")
+        if claimed != self.owners[party.name]:
+            raise WireError(f"owner {self.owners[party.name]} wanted, which is {party}: {claimed}")
+        return claimed
+
+
+@dataclass(frozen=True)
+class Absence:
+    """What is done about an owner that does not come, or stays away in the middle.
+
+    policy: "wait" for it; "skip" it for the epoch after so many seconds of patience; "abort".
     """
 
-    epoch: int
-    step: int
-    restored: bool = False
+    policy: Absent = "wait"
+    patience: float = 60.0
 
-    def may_come(self, epoch: int, step: int) -> bool:
-        """Whether a message is that one again, or the next."""
-        following = (self.epoch, self.step + 1), (self.epoch + 1, 0)
-        again = (epoch, step) == (self.epoch, self.step) and not self.restored
-        return again or (epoch, step) in following
+
+@dataclass(frozen=True)
+class Exchange:
+    """One message and its answer, for whoever counts. seconds: from one to the other."""
+
+    party: Identity
+    kind: Kind
+    answer: Kind
+    received: int
+    sent: int
+    seconds: float
+
+
+@dataclass
+class _Quota:
+    """Samples predicted for each party, kept over restarts."""
+
+    path: Path
+    most: int  # for each; 0: no limit
+    used: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        if self.path.exists():
+            self.used = Counter(json.loads(self.path.read_text()))
+
+    def take(self, party: Identity, samples: int) -> None:
+        name, used = str(party), self.used[str(party)] + samples
+        if self.most and used > self.most:
+            raise WireError(
+                f"at most {self.most:,} samples for each party wanted: {self.used[name]:,} were "
+                f"asked about, and now {samples:,}"
+            )
+        self.used[name] = used
+        if self.most:
+            aside = self.path.with_suffix(".new")
+            aside.write_text(json.dumps(self.used))
+            aside.replace(self.path)
 
 
 class Service:
@@ -51,10 +123,12 @@ class Service:
     Args:
         far: What answers them.
         session: Its name; messages of another are refused.
-        owners: By the name of a party, the number of an owner who may train.
-        users: Names of parties who may predict; owners may as well.
-        folder: Where states are saved.
+        order: Whose message comes next.
+        states: Where it keeps what it can go back to.
+        mailbox: What it keeps for others.
         limits: What is read at all.
+        queries: Samples that each party may ask about; 0: no limit.
+        watch: Is told of every message.
     """
 
     def __init__(
@@ -62,78 +136,184 @@ class Service:
         far: FarSide,
         *,
         session: str,
-        owners: Mapping[str, int],
-        users: frozenset[str] = frozenset(),
-        folder: Path,
+        members: Members,
+        order: Order,
+        states: States,
+        mailbox: Mailbox,
         limits: Limits | None = None,
+        absence: Absence | None = None,
+        queries: int = 0,
+        watch: Callable[[Exchange], None] = lambda exchange: None,
     ) -> None:
-        self.far, self.session, self.owners, self.users = far, session, owners, users
-        self.folder, self.limits = folder, limits or Limits()
-        self._places: dict[int, _Place] = {}
-        self._lock = threading.Lock()  # one message at a time changes the weights
+        self.far, self.session, self.members = far, session, members
+        self.order, self.states, self.mailbox = order, states, mailbox
+        self.limits, self.absence = limits or Limits(), absence or Absence()
+        self.watch, self.finished, self.ended = watch, threading.Event(), ""
+        self._turn = threading.Condition()  # one message at a time changes the weights
+        self._answered: dict[int, Event] = {}
+        self._since = time.monotonic()  # the present owner is waited for
+        mailbox.folder.mkdir(parents=True, exist_ok=True)
+        self._quota = _Quota(mailbox.folder.parent / "queries.json", queries)
 
-    def answer(self, data: bytes, party: Identity) -> bytes:
-        """The reply to a message, a refusal with its reason included. Never raises."""
-        try:
-            message = decode(data, self.limits)
-        except WireError as e:
-            return self._refused(Message(Kind.DONE, bytes(16), 0, 0, 0), party, str(e))
-        try:
-            self._check(message, party)
-            with self._lock:
-                reply = encode(self._carried_out(message))
-                here = _Place(message.epoch, message.step, message.kind == Kind.RESTORE)
-                self._places[message.owner] = here
-            return reply
-        except (ValueError, OSError, RuntimeError) as e:
-            return self._refused(message, party, str(e))
+    def resume(self) -> None:
+        """Go on from the newest state that this party, and who is behind it, has.
+
+        Raises:
+            ValueError: states of another training, or none in common.
+        """
+        with self._turn:
+            if any(True for _ in self.states.newest_first()):
+                self._go_back_together()
+            self._moved()
+
+    def health(self) -> dict[str, object]:
+        """How it is, for whoever watches: state, epoch, who is expected."""
+        order, now = self.order, None
+        if isinstance(order, Turns):
+            now = order.now
+        waiting = isinstance(order, Turns) and order.missing
+        state = "training" if now else "waiting for owners" if waiting else "serving"
+        return {
+            "state": "ended" if self.ended else state,
+            "session": self.session,
+            "expected": None if now is None else now._asdict(),
+            "samples_predicted": dict(self._quota.used),
+        }
+
+    def answer(
+        self, data: bytes, party: Identity, alive: Callable[[], bool] = lambda: True
+    ) -> bytes:
+        """The reply to a message, a refusal with its reason included. Never raises.
+
+        Args:
+            alive: Whether somebody still waits for it.
+        """
+        return self._watched(data, party, lambda message: self._replied(message, party, alive))
 
     def predicted(self, data: bytes, party: Identity) -> bytes:
         """The reply to a message of who only predicts."""
+        return self._watched(data, party, lambda message: self._served(message, party))
+
+    def _watched(self, data: bytes, party: Identity, reply: Callable[[Message], Message]) -> bytes:
+        started, message = time.perf_counter(), Message(Kind.DONE, bytes(16), 0, 0, 0)
         try:
             message = decode(data, self.limits)
-        except WireError as e:
-            return self._refused(Message(Kind.DONE, bytes(16), 0, 0, 0), party, str(e))
-        try:
-            if party.name not in self.users | self.owners.keys():
-                raise WireError(f"a party that may predict wanted: got {party}")
-            if message.kind != Kind.PREDICT:
-                raise WireError(f"PREDICT wanted here: got {message.kind.name}")
-            with self._lock:
-                return encode(message.reply(Kind.OUTPUT, self.far.predict(message.tensors[0])))
-        except (ValueError, RuntimeError) as e:
-            return self._refused(message, party, str(e))
+            answered = reply(message)
+        except (ValueError, OSError, RuntimeError) as e:
+            _log.warning("refused %s of %s: %s", message.kind.name, party, e)
+            answered = message.refusal(str(e))
+        out = encode(answered)
+        seconds = time.perf_counter() - started
+        kinds = message.kind, answered.kind
+        self.watch(Exchange(party, *kinds, len(data), len(out), seconds))
+        return out
 
-    def _check(self, message: Message, party: Identity) -> None:
-        number = self.owners.get(party.name) if party.role == "owner" else None
-        if number is None:
-            raise WireError(f"an owner of this session wanted: got {party}")
-        if message.owner != number:
-            raise WireError(f"owner {number} wanted, which is {party}: got {message.owner}")
+    def _served(self, message: Message, party: Identity) -> Message:
+        if not self.members.may_predict(party):
+            raise WireError(f"a party that may predict wanted: got {party}")
+        if message.kind == Kind.FETCH:
+            found = self._public(message.text)
+            return message.reply(Kind.LATER) if found is None else _content(message, found)
+        if message.kind != Kind.PREDICT:
+            raise WireError(f"PREDICT wanted here: got {message.kind.name}")
+        with self._turn:
+            self._quota.take(party, len(message.tensors[0]) if message.tensors[0].dim() else 0)
+            return message.reply(Kind.OUTPUT, self.far.predict(message.tensors[0]))
+
+    def _replied(self, message: Message, party: Identity, alive: Callable[[], bool]) -> Message:
+        self.members.number_of(party, message.owner)
         if message.session != session_of(self.session):
             raise WireError(f"session {self.session} wanted: got another")
+        with self._turn:
+            if self.ended:
+                raise WireError(self.ended)
+            try:
+                return self._handled(message, alive)
+            except BehindError:  # who is behind this party has lost something
+                self._go_back_together()
+                return self._behind(message)
 
-    def _carried_out(self, message: Message) -> Message:
-        at = At(self.session, message.owner, message.epoch, message.step)
+    def _handled(self, message: Message, alive: Callable[[], bool]) -> Message:
+        if message.kind == Kind.HELLO:
+            return self._hello(message)
         if message.kind == Kind.RESTORE:
-            self.far.restore(at, self._place_of(at))
-            return message.reply(Kind.DONE)
-        before = self._places.get(message.owner)
-        if before is not None and not before.may_come(message.epoch, message.step):
-            raise WireError(
-                f"epoch {before.epoch}, step {before.step} or the next wanted: got "
-                f"{message.epoch}, {message.step}; restore the last checkpoint"
-            )
-        if message.kind == Kind.SAVE:
-            self._place_of(at).mkdir(parents=True, exist_ok=True)
-            self.far.save(at, self._place_of(at))
-            return message.reply(Kind.DONE)
-        return self._learned(message, at)
+            return self._restored(message)
+        if message.kind == Kind.FETCH:
+            return self._fetched(message, alive)
+        if message.kind == Kind.POST and message.text != letter_of(message.owner, message.epoch):
+            return self._posted_aside(message)
+        return self._in_turn(message, alive)
 
-    def _learned(self, message: Message, at: At) -> Message:
-        first = message.tensors[0] if message.tensors else None
-        if first is None:
-            raise WireError(f"STEP, FORWARD or BACKWARD wanted: got {message.kind.name}")
+    def _hello(self, message: Message) -> Message:
+        steps = message.tensors[0]
+        if steps.dtype != torch.int64 or steps.dim() or not 0 < int(steps) < 2**31:
+            raise WireError("a number of steps in an epoch wanted")
+        if isinstance(self.order, Turns):
+            self.order.hello(message.owner, int(steps))
+            self._moved()
+        return message.reply(Kind.DONE)
+
+    def _in_turn(self, message: Message, alive: Callable[[], bool]) -> Message:
+        event, until = _event(message), time.monotonic() + HOLD
+        while True:
+            standing = self.order.standing(event)
+            if standing == "out":
+                return message.reply(Kind.OUT)
+            if standing == "now":
+                return self._carried_out(message, event)
+            if standing == "again" and self._can_repeat(event):
+                return self._repeated(message)
+            if standing != "later":
+                return self._behind(message)
+            if not self._waited(until, alive):
+                return message.reply(Kind.LATER)
+
+    def _can_repeat(self, event: Event) -> bool:
+        return event.act != "step" or self._answered.get(event.owner) == event
+
+    def _repeated(self, message: Message) -> Message:
+        if message.kind == Kind.SAVE:
+            return message.reply(Kind.DONE)
+        return self._posted(message) if message.kind == Kind.POST else self._learned(message)
+
+    def _carried_out(self, message: Message, event: Event) -> Message:
+        if message.kind == Kind.SAVE:
+            return self._saved(message, event)
+        reply = self._posted(message) if message.kind == Kind.POST else self._learned(message)
+        if message.kind != Kind.FORWARD:  # its backward is still to come
+            self.order.done(event)
+            self._answered[event.owner] = event
+            self._moved()
+        return reply
+
+    def _saved(self, message: Message, event: Event) -> Message:
+        before, completes = self.order.to_dict(), self.order.completes(event)
+        self.order.done(event)
+        try:
+            if completes:
+                self.states.save(self._at(message), self.far, self.order.to_dict())
+        except BaseException:
+            self.order.load(before)
+            raise
+        self._moved()
+        return message.reply(Kind.DONE)
+
+    def _posted(self, message: Message) -> Message:
+        self.mailbox.keep(message.text, tensor_bytes(message.tensors[1]))
+        if message.epoch >= KEPT_LETTERS:
+            self.mailbox.drop(letter_of(message.owner, message.epoch - KEPT_LETTERS))
+        return message.reply(Kind.DONE)
+
+    def _posted_aside(self, message: Message) -> Message:
+        """A letter outside the order: the segment that all start from, or the final one."""
+        if message.text not in ("start", f"final/{message.owner}"):
+            raise WireError(f"a letter of this owner and epoch wanted: got {message.text!r}")
+        self.mailbox.keep(message.text, tensor_bytes(message.tensors[1]))
+        self._turn.notify_all()
+        return message.reply(Kind.DONE)
+
+    def _learned(self, message: Message) -> Message:
+        at, first = self._at(message), message.tensors[0]
         if message.kind == Kind.STEP:
             result = self.far.step(first, _labels(message.tensors[1], len(first)), at=at)
             summed = result.reduction == "sum"
@@ -142,91 +322,180 @@ class Service:
             Kind.FORWARD: self.far.forward,
             Kind.BACKWARD: self.far.backward,
         }
-        if message.kind not in asked:
-            raise WireError(f"STEP, FORWARD or BACKWARD wanted: got {message.kind.name}")
         return message.reply(Kind.OUTPUT, asked[message.kind](first, at=at))
 
-    def _place_of(self, at: At) -> Path:
-        return self.folder / f"{at.owner}-{at.epoch:06d}-{at.step:09d}"
+    def _fetched(self, message: Message, alive: Callable[[], bool]) -> Message:
+        until = time.monotonic() + HOLD
+        while True:
+            reply = self._found(message)
+            if reply is not None:
+                return reply
+            if not self._waited(until, alive):
+                return message.reply(Kind.LATER)
 
-    def _refused(self, message: Message, party: Identity, reason: str) -> bytes:
-        _log.warning("refused %s of %s: %s", message.kind.name, party, reason)
-        return encode(message.refusal(reason))
+    def _found(self, message: Message) -> Message | None:
+        """What was asked for, if it is there."""
+        order, subject = self.order, message.text
+        if isinstance(order, Turns) and subject == "giver":
+            return self._giver(order, message)
+        if isinstance(order, Turns) and subject == "participants":
+            if order.epoch <= message.epoch:
+                return None
+            return _content(message, json.dumps(order.participants(message.epoch)).encode())
+        if isinstance(order, Turns) and subject == "starter":
+            if order.missing:
+                return None
+            return _content(message, json.dumps(order.participants(0)[0]).encode())
+        found = self.mailbox.find(subject)
+        if found is None and _no_longer(order, subject):
+            return message.reply(Kind.OUT)
+        return None if found is None else _content(message, found)
+
+    def _giver(self, order: Turns, message: Message) -> Message | None:
+        """In an owner's turn: whose segment it takes over; at the end, whose is the final one."""
+        owner, epoch = message.owner, message.epoch
+        if epoch < order.epochs:
+            standing = order.standing(Event("save", owner, epoch, 0))
+            if standing == "out":
+                return message.reply(Kind.OUT)
+            if standing == "behind":
+                return self._behind(message)
+            if standing == "later":
+                return None
+            return _content(message, json.dumps(order.giver(owner, epoch)).encode())
+        if not order.finished:
+            return None
+        return _content(message, json.dumps(order.giver(0, order.epochs)).encode())
+
+    def _public(self, subject: str) -> bytes | None:
+        """What who only predicts may fetch."""
+        if not subject.startswith(("certificate/", "final/")):
+            raise WireError(f"certificate/ROLE/NAME or final/OWNER wanted: got {subject!r}")
+        return self.mailbox.find(subject)
+
+    def _restored(self, message: Message) -> Message:
+        """Put an owner and this side at one place again, whichever of them has lost more."""
+        if not isinstance(self.order, Turns):
+            return self._restored_by_relay(message)
+        place, owner = (message.epoch, message.step), message.owner
+        if not self.order.takes_part(owner, message.epoch):
+            return message.reply(Kind.OUT)
+        if self.order.is_at(owner, place):
+            return message.reply(Kind.DONE)
+        following = self.order.next_of(owner)
+        if following is not None and place > following[2:]:
+            return self._behind(message)
+        for state in self.states.newest_first():
+            if self.order.was_at(owner, place, state.order):
+                self._go_back(state)
+                return message.reply(Kind.DONE)
+        raise WireError(
+            f"a checkpoint at epoch {place[0]}, step {place[1]} wanted: this side has gone on to "
+            f"{following and following[2:]} and keeps none; begin a new session"
+        )
+
+    def _restored_by_relay(self, message: Message) -> Message:
+        for state in self.states.newest_first():
+            if state.at == self._at(message):
+                self._go_back(state)
+                return message.reply(Kind.DONE)
+        raise WireError(f"a checkpoint at {self._at(message)} wanted: there is none")
+
+    def _behind(self, message: Message) -> Message:
+        following = self.order.next_of(message.owner)
+        place = [2**31, 0] if following is None else list(following[2:])
+        return message.reply(Kind.BEHIND, torch.tensor(place))
+
+    def _go_back_together(self) -> None:
+        """To the newest state that those behind this party have, too."""
+        faults = []
+        for state in self.states.newest_first():
+            try:
+                self._go_back(state)
+                return
+            except WireError as e:
+                faults.append(str(e))
+        raise WireError(
+            f"a checkpoint wanted that all parties have: {'; '.join(faults) or 'there is none'}; "
+            "begin a new session"
+        )
+
+    def _go_back(self, state: State) -> None:
+        self.far.restore(state.at, state.folder)
+        self.order.load(state.order)
+        self._answered.clear()
+        self._moved()
+        _log.warning("went back to %s", state.at)
+
+    def _moved(self) -> None:
+        self._since = time.monotonic()
+        if isinstance(self.order, Turns) and self.order.finished:
+            self.finished.set()
+        self._turn.notify_all()
+
+    def _waited(self, until: float, alive: Callable[[], bool]) -> bool:
+        """Whether it is worth looking again."""
+        if time.monotonic() > until or not alive() or self.ended:
+            return False
+        self._turn.wait(0.5)
+        self._look_for_absent()
+        return True
+
+    def _look_for_absent(self) -> None:
+        order, policy = self.order, self.absence.policy
+        late = time.monotonic() - self._since > self.absence.patience
+        if not isinstance(order, Turns) or policy == "wait" or not late:
+            return
+        absent = order.missing or [event.owner for event in [order.now] if event]
+        for owner in absent:
+            said = f"owner {owner} has been away for {self.absence.patience:g} s"
+            if policy == "abort":
+                self.ended = f"{said}: the session is over"
+                self._turn.notify_all()
+                return
+            _log.warning("%s: skipped", said)
+            self._undo_turn(order, owner)
+            order.give_up(owner)
+        if absent:
+            self._moved()
+
+    def _undo_turn(self, order: Turns, owner: int) -> None:
+        """Forget what an owner began that others cannot go on from."""
+        now = order.now
+        if order.schedule == "average" or now is None or now[2:] == (now.epoch, 0):
+            return
+        for state in self.states.newest_first():
+            if (state.at.owner, state.at.epoch, state.at.step) == (owner, now.epoch, 0):
+                return self._go_back(state)
+
+    def _at(self, message: Message) -> At:
+        return At(self.session, message.owner, message.epoch, message.step)
+
+
+KEPT_LETTERS = 2  # of each owner
+
+
+def _event(message: Message) -> Event:
+    acts = {Kind.SAVE: "save", Kind.POST: "post"}
+    if message.kind not in (*acts, Kind.STEP, Kind.FORWARD, Kind.BACKWARD):
+        raise WireError(f"STEP, FORWARD or BACKWARD wanted: got {message.kind.name}")
+    act = acts.get(message.kind, "step")
+    return Event(act, message.owner, message.epoch, message.step)  # type: ignore[arg-type]
+
+
+def _no_longer(order: Order, subject: str) -> bool:
+    """Whether a letter was there once and is no longer kept."""
+    kind, *place = subject.split("/")
+    if kind != "letter" or len(place) != 2 or not place[1].isdigit():
+        return False
+    return isinstance(order, Turns) and order.epoch > int(place[1]) + KEPT_LETTERS
+
+
+def _content(message: Message, content: bytes) -> Message:
+    return message.reply(Kind.OUTPUT, bytes_tensor(content))
 
 
 def _labels(y: Tensor, n: int) -> Tensor:
     if y.dtype != torch.int64 or y.shape != (n,):
         raise WireError(f"{n} labels of int64 wanted: got {y.dtype} of shape {tuple(y.shape)}")
     return y
-
-
-class Handler(grpc.GenericRpcHandler):
-    """The service as gRPC sees it."""
-
-    def __init__(self, service: Service, revoked_list: Path) -> None:
-        self._service, self._revoked = service, revoked_list
-
-    def service(
-        self, details: grpc.HandlerCallDetails
-    ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
-        if details.method == EXCHANGE:
-            return grpc.stream_stream_rpc_method_handler(self._exchange)
-        if details.method == PREDICT:
-            return grpc.unary_unary_rpc_method_handler(self._predict)
-        return None
-
-    def _exchange(
-        self, messages: Iterator[bytes], context: grpc.ServicerContext
-    ) -> Iterator[bytes]:
-        party = self._party(context)
-        for message in messages:
-            yield self._service.answer(message, party)
-
-    def _predict(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        return self._service.predicted(message, self._party(context))
-
-    def _party(self, context: grpc.ServicerContext) -> Identity:
-        (certificate,) = context.auth_context()["x509_pem_cert"]
-        try:
-            return who(bytes(certificate), without=revoked(self._revoked))
-        except ValueError as e:
-            _log.warning("refused %s: %s", context.peer(), e)
-            context.abort(grpc.StatusCode.PERMISSION_DENIED, str(e))
-            raise
-
-
-def start(
-    service: Service,
-    credentials: Credentials,
-    *,
-    address: str,
-    revoked_list: Path,
-) -> tuple[grpc.Server, int]:
-    """A server that listens, and its port.
-
-    Args:
-        address: HOST:PORT; port 0 for any.
-
-    Raises:
-        OSError: the address cannot be had, or is in use.
-        ValueError: the list of revoked certificates cannot be read.
-    """
-    revoked(revoked_list)
-    size = service.limits.bytes + 1024
-    options = [
-        *KEEPALIVE,
-        ("grpc.max_receive_message_length", size),
-        ("grpc.max_send_message_length", size),
-        ("grpc.so_reuseport", 0),
-    ]
-    most = len(service.owners) + len(service.users) + 4  # every stream holds one
-    server = grpc.server(ThreadPoolExecutor(most), options=options)
-    server.add_generic_rpc_handlers((Handler(service, revoked_list),))
-    pair = [(credentials.key, credentials.certificate)]
-    tls = grpc.ssl_server_credentials(pair, credentials.authority, require_client_auth=True)
-    try:
-        port = server.add_secure_port(address, tls)
-    except RuntimeError as e:
-        raise OSError(f"{address}: an address that is free wanted: {e}") from e
-    server.start()
-    return server, port

@@ -1,0 +1,117 @@
+"""The computation server, or a relay, as a process that listens."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from ..errors import ConfigError
+from ..wire.identity import Credentials, Identity, who
+from ..wire.listen import start
+from ..wire.mailbox import Mailbox
+from ..wire.remote import RemoteFarSide
+from ..wire.service import Exchange, Members, Service
+from ..wire.states import States
+from ..wire.turns import Order, Sequence, Turns
+from .build import far_party
+from .file import Federation
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A party that others can reach."""
+
+    service: Service
+    server: grpc.Server
+    port: int
+
+
+def identity_of(credentials: Credentials, f: Federation) -> Identity:
+    """Who shows these credentials.
+
+    Raises:
+        ConfigError: nobody of this federation.
+    """
+    try:
+        found = who(credentials.certificate)
+    except ValueError as e:
+        raise ConfigError(f"identity: {e}") from e
+    if found.federation != f.federation:
+        raise ConfigError(f"identity: a party of {f.federation} wanted: got {found}")
+    return found
+
+
+@contextmanager
+def listening(
+    f: Federation,
+    folder: Path,
+    revoked_list: Path,
+    store: Path,
+    *,
+    address: str | None = None,
+    watch: Callable[[Exchange], None] = lambda exchange: None,
+) -> Iterator[Listening]:
+    """The server or a relay, by the identity in that folder, while the block runs.
+
+    Args:
+        address: HOST:PORT to listen on; port 0 for any; by default what the file says.
+        watch: Is told of every message.
+
+    Raises:
+        ConfigError: an identity that is neither.
+        OSError: the address cannot be had, or the store not be written.
+        ValueError: states of another training, credentials that are over.
+    """
+    credentials = Credentials.load(folder)
+    party = identity_of(credentials, f)
+    place = f.place_of(party)
+    last = place == len(f.chain) - 1
+    with nullcontext() if last else reached(f, f.chain[place + 1], credentials) as behind:
+        service = Service(
+            far_party(f, place, behind),
+            session=f.session,
+            members=_members(f, place),
+            order=_order(f, place),
+            states=States(store / "states", f.identity),
+            mailbox=Mailbox(store / "mailbox"),
+            limits=f.limits,
+            absence=f.absence,
+            queries=f.queries,
+            watch=watch,
+        )
+        service.resume()
+        where = address or f.address_of(party.name)
+        server, port = start(service, credentials, address=where, revoked_list=revoked_list)
+        _log.info("%s listens on %s, port %d", party, where, port)
+        try:
+            yield Listening(service, server, port)
+        finally:
+            server.stop(1).wait()
+
+
+def reached(f: Federation, name: str, credentials: Credentials) -> RemoteFarSide:
+    """The server or a relay as another party reaches it.
+
+    Raises:
+        ConfigError: the file has no address of it.
+    """
+    return RemoteFarSide(f.address_of(name), credentials, limits=f.limits)
+
+
+def _order(f: Federation, place: int) -> Order:
+    e = f.experiment
+    if place:  # behind a relay, which keeps the order
+        return Sequence()
+    return Turns(len(f.owners), e.passes, e.schedule, f.checkpoint_every)
+
+
+def _members(f: Federation, place: int) -> Members:
+    if place:
+        return Members(owners={}, relays=frozenset({f.chain[place - 1]}))
+    owners = {name: number for number, name in enumerate(f.owners)}
+    return Members(owners=owners, users=frozenset(f.users))
