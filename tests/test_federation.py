@@ -74,7 +74,12 @@ def in_one_process(f: Federation, sizes: Sequence[int]) -> tuple[nn.Module, Any]
 
 @contextmanager
 def served(
-    f: Federation, parties: Path, authority: Authority, folder: Path
+    f: Federation,
+    parties: Path,
+    authority: Authority,
+    folder: Path,
+    *,
+    address: str = "localhost:0",
 ) -> Iterator[tuple[Federation, list[serve.Listening]]]:
     """The chain, from the server to the first relay, each on a port of its own."""
     addresses: dict[str, str] = {}
@@ -87,7 +92,7 @@ def served(
                 parties / name,
                 authority.folder / "revoked.json",
                 folder / name,
-                address="localhost:0",
+                address=address,
             )
             found.append(stack.enter_context(one))
             addresses = addresses | {name: f"localhost:{found[-1].port}"}
@@ -97,8 +102,9 @@ def served(
 def plain(f: Federation) -> dict[str, Any]:
     """The values of its file."""
     own = {"owners": list(f.owners), "relays": list(f.relays), "labels": f.labels}
+    rules = {"absent": f.absent, "patience": f.patience, "queries": f.queries}
     e = f.experiment
-    return BASE | own | {"cut": list(e.cut), "schedule": e.schedule, "absent": f.absent}
+    return BASE | own | rules | {"cut": list(e.cut), "schedule": e.schedule, "epochs": e.passes}
 
 
 def federation(**changes: Any) -> Federation:
@@ -121,7 +127,7 @@ def taking_part(
         )
 
 
-def together(jobs: Sequence[Callable[[], Any]], seconds: float = 60) -> list[Any]:
+def together(jobs: Sequence[Callable[[], Any]], seconds: float = 40) -> list[Any]:
     """Run them side by side; what each returned or raised."""
     found: list[Any] = [TimeoutError() for _ in jobs]
 

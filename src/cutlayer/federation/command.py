@@ -18,6 +18,7 @@ from ..data import Dataset
 from ..draws import LEAST
 from ..errors import ConfigError
 from ..tensor_file import load_tensors, save_tensors
+from ..wire import FarSide
 from ..wire.identity import Credentials, revoked
 from ..wire.remote import RemoteFarSide
 from ..wire.states import States
@@ -26,6 +27,7 @@ from . import serve as serving
 from .file import Federation, read
 from .letters import Correspondence, final_letter
 from .member import Member
+from .metrics import LeakageMeter, ServerMetrics, shown
 from .user import Served, about_final
 
 _log = logging.getLogger(__name__)
@@ -46,10 +48,13 @@ def _listen(arguments: argparse.Namespace, role: str) -> int:
     found = serving.identity_of(Credentials.load(arguments.identity), f)
     if found.role != role:
         raise ConfigError(f"identity: a {role} wanted: got {found}")
-    party = serving.listening(
-        f, arguments.identity, arguments.revoked, arguments.store, address=arguments.address
-    )
-    with party as listening:
+    with ExitStack() as stack:
+        more: dict[str, Any] = {"address": arguments.address}
+        if arguments.metrics:
+            more["watch"] = metrics = ServerMetrics(f)
+            stack.enter_context(shown(metrics.registry, arguments.metrics))
+        where = (arguments.identity, arguments.revoked, arguments.store)
+        listening = stack.enter_context(serving.listening(f, *where, **more))
         print(f"{found} listens on port {listening.port}; Ctrl-C stops it", flush=True)
         stop.wait()
     print("stopped; the same command goes on from the last checkpoint")
@@ -67,10 +72,15 @@ def join(arguments: argparse.Namespace) -> int:
     )
     secret = build.own_secret(arguments.store / "secret.key")
     owner = build.owner(f, number, _share(dataset, "train"), defence, secret)
-    with serving.reached(f, f.chain[0], credentials) as remote:
+    with ExitStack() as stack:
+        remote = stack.enter_context(serving.reached(f, f.chain[0], credentials))
         letters = _letters(f, number, credentials, remote, arguments.revoked)
         states = States(arguments.store / "states", f.identity)
-        far = build.as_labels_are(f, remote)
+        far: FarSide = remote
+        if arguments.metrics:
+            far = meter = LeakageMeter(remote, owner.defended)
+            stack.enter_context(shown(meter.registry, arguments.metrics))
+        far = build.as_labels_are(f, far)
         member = Member(f, owner, remote, far, letters, states, _Said(f.experiment.passes))
         member.train()
         save_tensors(owner.module.state_dict(), arguments.store / "segment.safetensors")
