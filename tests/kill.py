@@ -17,7 +17,6 @@ import torch
 from cutlayer.cli import main as cutlayer
 from cutlayer.federation import serve
 from cutlayer.federation.demo import OWNERS, Stage, compare, joins, listens, staged
-from cutlayer.wire.message import Kind
 from cutlayer.wire.service import Exchange
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -26,6 +25,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "labels at their owners": {"labels": "owner", "schedule": "average"},
     "chain": {"cut": ["act1", "act3"], "relays": ["middle"]},
 }
+
+DEATHS = ("HELLO:2", "SAVE:3", "STEP|BACKWARD:7", "POST:2", "POST:3", "FETCH:2")  # KIND:how many
+GOOD = ("DONE", "RESULT", "OUTPUT")
 
 
 def main() -> int:
@@ -50,21 +52,22 @@ def main() -> int:
 
 
 def disturbed(stage: Stage, most: int, rng: random.Random, pause: float) -> list[str]:
-    """Train under kills; whom they hit. The first hits the server before it replies."""
+    """Train under kills; whom they hit. The first hit the server before it replies."""
     commands = {name: listens(stage, name) for name in stage.federation.chain}
     commands |= {name: joins(stage, name) for name in OWNERS}
     hub = stage.federation.server
-    dying = [sys.executable, __file__, "--die", "7", *commands[hub][3:]]
+    lives = [[sys.executable, __file__, "--die", how, *commands[hub][3:]] for how in DEATHS]
+    lives.append(commands[hub])
     running = {name: _started(c) for name, c in commands.items() if name != hub}
-    running[hub] = _started(dying)
+    running[hub] = _started(lives.pop(0))
     kills: list[str] = []
     try:
         while not all(running[name].poll() == 0 for name in OWNERS):
-            if running[hub].poll() == -signal.SIGKILL and not kills:
+            if running[hub].poll() == -signal.SIGKILL:
                 kills.append(hub)  # by itself, between its update and its reply
-                running[hub] = _started(commands[hub])
+                running[hub] = _started(lives.pop(0))
             alive = [name for name, process in running.items() if process.poll() is None]
-            if kills and len(kills) < most:
+            if not lives and len(kills) < most:
                 time.sleep(rng.uniform(0, pause))
                 name = rng.choice(alive)
                 if running[name].poll() is None:
@@ -87,16 +90,17 @@ def _started(command: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 
-def die(after: int, argv: list[str]) -> int:
-    """Serve, and be killed when that many steps have been learned, before the last is answered."""
+def die(how: str, argv: list[str]) -> int:
+    """Serve, and be killed when so many messages of a kind are carried out, the last unanswered."""
     import os
 
+    wanted, _, after = how.partition(":")
     seen = 0
 
     def watch(exchange: Exchange) -> None:
         nonlocal seen
-        seen += exchange.kind in (Kind.STEP, Kind.BACKWARD)
-        if seen == after:
+        seen += exchange.kind.name in wanted.split("|") and exchange.answer.name in GOOD
+        if seen == int(after):
             os.kill(os.getpid(), signal.SIGKILL)
 
     listening = serve.listening
@@ -110,5 +114,5 @@ def die(after: int, argv: list[str]) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--die"]:
-        sys.exit(die(int(sys.argv[2]), sys.argv[3:]))
+        sys.exit(die(sys.argv[2], sys.argv[3:]))
     sys.exit(main())

@@ -1,6 +1,7 @@
 """The parties of a split network: owner, computation server, and relays between them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,43 @@ def load_party_state(
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     for name, value in state.items():
         if name.startswith("optimiser."):
-            _, i, key = name.split(".", 2)
-            moments.setdefault(int(i), {})[key] = _lying_as(parameters[int(i)], value)
+            i, key = _checked_moment(name, value, parameters, source=source)
+            moments.setdefault(i, {})[key] = _lying_as(parameters[i], value)
+    wanted = _moments_of(optimiser)
+    if any(found.keys() != wanted for found in moments.values()):
+        raise ValueError(f"{source}: moments {', '.join(sorted(wanted))} of each weight wanted")
     optimiser.load_state_dict(
         {"state": moments, "param_groups": optimiser.state_dict()["param_groups"]}
     )
+
+
+def _moments_of(optimiser: Optimizer) -> set[str]:
+    """What an optimiser keeps of each weight."""
+    if not isinstance(optimiser, Adam):
+        return set()
+    more = {"max_exp_avg_sq"} if optimiser.defaults["amsgrad"] else set()
+    return {"step", "exp_avg", "exp_avg_sq"} | more
+
+
+def _checked_moment(
+    name: str, value: Tensor, parameters: Sequence[Tensor], *, source: str
+) -> tuple[int, str]:
+    """Weight and kind of a moment. The fused kernels check nothing: a moment that is too small is
+    memory that they read and write beyond its end.
+
+    Raises:
+        ValueError: it fits no weight.
+    """
+    _, index, key = (*name.split(".", 2), "", "")[:3]
+    known = index.isdecimal() and int(index) < len(parameters)
+    weight = parameters[int(index)] if known else value
+    shape = torch.Size() if key == "step" else weight.shape
+    if not known or value.shape != shape or value.dtype not in (weight.dtype, torch.float32):
+        raise ValueError(
+            f"{source}: moments of {len(parameters)} weights wanted, each of its shape: got {name} "
+            f"of shape {tuple(value.shape)}, {value.dtype}"
+        )
+    return int(index), key
 
 
 def _lying_as(weight: Tensor, moment: Tensor) -> Tensor:
@@ -198,9 +231,40 @@ class Station(Party):
         received = receive(z, self.shape)
         if not len(received):  # an empty Poisson sample: nothing to learn from
             return self._reply(at, z.new_zeros(()), torch.zeros_like(received))
-        loss = self._learn(self._run(received, at), y, at)
+        with self._unharmed():
+            loss = self._learn(self._run(received, at), y, at)
+            self._check_finite(loss, received.grad)
         self.update(at)
         return self._reply(at, loss, received.grad)
+
+    @contextmanager
+    def _unharmed(self) -> Iterator[None]:
+        """Whatever goes wrong in the block, weights and buffers are as before it."""
+        before = [(buffer, buffer.clone()) for buffer in self.module.buffers()]
+        try:
+            yield
+        except BaseException:
+            with torch.no_grad():
+                for buffer, old in before:
+                    buffer.copy_(old)
+            self.module.zero_grad(set_to_none=True)
+            raise
+
+    def _check_finite(self, loss: Tensor, gradient: Tensor | None) -> None:
+        """Refuse to learn what would leave nothing but NaN, however finite the message was.
+
+        Raises:
+            ValueError: loss, gradients or buffers are not finite.
+        """
+        made = [p.grad for p in self.module.parameters() if p.grad is not None]
+        made += [b for b in self.module.buffers() if b.is_floating_point()]
+        made += [loss.detach(), *([] if gradient is None else [gradient])]
+        # The largest value, not the norm: of a large but finite gradient that would be infinite.
+        if not torch.stack(torch._foreach_norm(made, torch.inf)).isfinite().all():
+            raise ValueError(
+                "a message to learn from wanted: it makes loss or gradients NaN or infinite; "
+                "lower the learning rate, or the strength of the defence"
+            )
 
     def _run(self, received: Tensor, at: At) -> Tensor:
         with stream(self.root, self.name, at.owner, at.epoch, at.step):
@@ -216,18 +280,27 @@ class Station(Party):
         if (waiting := self._open.get(at.owner)) and waiting[0] == at:
             return waiting[3]
         received = receive(z, self.shape)
-        out = self._run(received, at)
-        self._open[at.owner] = (at, received, out, self._answer(out.detach(), at))
+        with self._unharmed():
+            out = self._run(received, at)
+            self._open[at.owner] = (at, received, out, self._answer(out.detach(), at))
         return self._open[at.owner][3]
 
     def backward(self, dh: Tensor, *, at: At) -> Tensor:
         if (last := self._replies.get(at.owner)) and last[0] == at:
             return last[1].gradient
-        waiting = self._open.pop(at.owner, None)
+        waiting = self._open.get(at.owner)
         if waiting is None or waiting[0] != at:
             raise ValueError(f"backward for {at} wanted after its forward: got none before it")
-        _, received, out, _ = waiting
-        torch.autograd.backward(out, self._beyond(dh, at))
+        _, received, out, answered = waiting
+        if dh.shape != answered.shape or not dh.isfinite().all():
+            raise ValueError(
+                f"a finite gradient of shape {tuple(answered.shape)} wanted: got {tuple(dh.shape)}"
+            )
+        beyond = self._beyond(dh, at)
+        del self._open[at.owner]  # its graph serves once
+        with self._unharmed():
+            torch.autograd.backward(out, beyond)
+            self._check_finite(beyond, received.grad)
         self.update(at)
         return self._reply(at, dh.new_zeros(()), received.grad).gradient
 
@@ -309,8 +382,8 @@ class Relay(Station):
         self.far.save(at, folder)
 
     def restore(self, at: At, folder: Path) -> None:
+        self.far.restore(at, folder)  # first: if it cannot, both stay where they are
         super().restore(at, folder)
-        self.far.restore(at, folder)
 
 
 def receive(z: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -29,7 +29,7 @@ def plan_of(f: Federation) -> Plan:
     """What is trained for how long."""
     e = f.experiment
     return Plan(
-        session=f.session,
+        session=f.agreed,
         epochs=e.passes,
         batch_size=e.batch_size,
         schedule=e.schedule,
@@ -112,7 +112,10 @@ def owner(
     e, root = f.experiment, root_of(secret)
     defended = Defended(segments(f, root)[0], chain_of(defence, root), precision=e.precision)
     own = network.own_optimiser(e, defended)
-    return Owner(number, defended, own, data, root=root, secret=secret)
+    # Another defence draws from another secret: under two strengths of one noise it is solved for.
+    kinds = "\n".join(map(str, defence)).encode()
+    drawn = hmac.digest(secret, b"cutlayer.federation defence " + kinds, "sha256")
+    return Owner(number, defended, own, data, root=root, secret=drawn)
 
 
 def chain_of(defence: Sequence[Part], root: int) -> Chain:

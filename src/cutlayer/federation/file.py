@@ -88,8 +88,14 @@ class Federation:
         return (*self.relays, self.server)
 
     @property
+    def agreed(self) -> str:
+        """The session's name with everything that was agreed on: who has another file is told."""
+        return f"{self.session} {self.identity}"
+
+    @property
     def limits(self) -> Limits:
-        return Limits(bytes=self.message_bytes)
+        most = max(Limits().samples, self.experiment.batch_size + 1)
+        return Limits(bytes=self.message_bytes, samples=most)
 
     @property
     def absence(self) -> Absence:

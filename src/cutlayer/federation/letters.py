@@ -13,7 +13,7 @@ from torch import Tensor
 from ..wire import At
 from ..wire.identity import Credentials, Identity
 from ..wire.letters import LetterError, checked, seal, unseal
-from ..wire.mailbox import certificate_of, letter_of
+from ..wire.mailbox import certificate_of, letter_of, start_of
 from ..wire.message import bytes_tensor, tensor_bytes
 from ..wire.remote import RemoteFarSide
 from .file import Federation
@@ -42,7 +42,7 @@ class Correspondence:
 
     def leave_start(self, state: Mapping[str, Tensor]) -> None:
         """What all owners start from."""
-        self._post("start", 0, 0, state, {})
+        self._post(start_of(self.number), 0, 0, state, {})
 
     def leave_final(self, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> list[str]:
         """What is served from now on, for owners and users; the names of who can read it."""
@@ -72,7 +72,7 @@ class Correspondence:
 
     def take_start(self, starter: int) -> dict[str, Tensor]:
         """What all owners start from."""
-        return self._opened("start", starter, 0)[0]
+        return self._opened(start_of(starter), starter, 0)[0]
 
     def giver(self, epoch: int) -> tuple[int, int] | None:
         """In this owner's turn: whose segment it takes over, and of which epoch."""
@@ -124,7 +124,7 @@ class Correspondence:
         return f"{self.federation.identity}/{subject}"
 
     def _at(self, epoch: int, step: int) -> At:
-        return At(self.federation.session, self.number, epoch, step)
+        return At(self.federation.agreed, self.number, epoch, step)
 
 
 def final_letter(

@@ -1,6 +1,7 @@
 """An owner's part in a training over a network: its turns, its checkpoints, its letters."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from ..parties import Owner
 from ..training import averaged, dealt, steps_per_epoch
 from ..wire import At, FarSide
 from ..wire.remote import BehindError, OutError, RemoteFarSide
+from ..wire.service import MOST_RETURNS
 from ..wire.states import States
 from ..wire.turns import saved_at
 from .build import plan_of
@@ -18,7 +20,6 @@ from .file import Federation
 from .letters import Correspondence, samples_of
 
 _MARK = "segment."  # of weights and buffers in a party's state
-_PATIENCE = 20  # times the same place may be refused in a row
 _log = logging.getLogger(__name__)
 
 
@@ -56,7 +57,7 @@ class Member:
     letters: Correspondence
     states: States
     on_step: Callable[[int, int, int, float], None] = lambda epoch, done, steps, loss: None
-    _refused: list[tuple[int, int]] = field(default_factory=list)
+    _returns: Counter[tuple[int, int]] = field(default_factory=Counter)
     _final: int = -1  # who held the segment last
 
     def train(self) -> None:
@@ -68,11 +69,13 @@ class Member:
             ConnectionError: nobody answers. Run it again: nothing is lost.
             ValueError: what the far side refuses, a letter that is not what it should be.
         """
-        plan = plan_of(self.federation)
+        epochs = self.federation.experiment.passes
         self._hello()
-        place = self._newest((plan.epochs, 0))
-        while place.epoch < plan.epochs:
+        place = self._newest((epochs, 0))
+        while True:
             try:
+                if place.epoch >= epochs:
+                    return self._take_over(epochs)
                 place = self._epoch(place)
             except BehindError as e:
                 place = self._back(e)
@@ -80,7 +83,6 @@ class Member:
                 _log.warning("left out of epoch %d: it took too long", place.epoch)
                 self._hello()
                 place = _Place(place.epoch + 1, 0)
-        self._take_over(plan.epochs)
 
     @property
     def steps(self) -> int:
@@ -104,7 +106,6 @@ class Member:
         for number in range(step, len(parts)):
             loss = self.owner.step(parts[number], self.far, at=self._at(epoch, number))
             self.on_step(epoch, number + 1, len(parts), loss)
-            self._refused.clear()
             if saved_at(number + 1, len(parts), self.federation.checkpoint_every):
                 self._keep(epoch, number + 1)
                 self.remote.save(self._at(epoch, number + 1), Path())
@@ -126,9 +127,13 @@ class Member:
     def _back(self, error: BehindError) -> _Place:
         """Where to go on from when the far side expects something else."""
         place = (error.epoch, error.step)
-        self._refused.append(place)
-        if len(self._refused) > _PATIENCE:
-            raise error
+        self._returns[place] += 1
+        if self._returns[place] > MOST_RETURNS:
+            raise ValueError(
+                f"a server that goes on wanted: it came back to epoch {place[0]}, step {place[1]} "
+                f"{MOST_RETURNS} times, and each time gets other noise on the same samples"
+            )
+        self._hello()  # it may have forgotten
         found = self._newest(place)
         if found.begun:
             _log.warning("went back to epoch %d, step %d", found.epoch, found.step)
@@ -179,7 +184,7 @@ class Member:
         return _weights_of(self.owner.state())
 
     def _at(self, epoch: int, step: int) -> At:
-        return At(self.federation.session, self.owner.number, epoch, step)
+        return At(self.federation.agreed, self.owner.number, epoch, step)
 
 
 def _weights_of(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 
 from ..errors import ConfigError
+from ..roles import Role
 from ..wire.identity import Credentials, Identity, who
 from ..wire.listen import start
 from ..wire.mailbox import Mailbox
@@ -74,14 +75,14 @@ def listening(
     with nullcontext() if last else reached(f, f.chain[place + 1], credentials) as behind:
         service = Service(
             far_party(f, place, behind),
-            session=f.session,
+            session=f.agreed,
             members=_members(f, place),
             order=_order(f, place),
-            states=States(store / "states", f.identity),
+            states=States(store / "states", f.identity, kept=len(f.owners) + 2),
             mailbox=Mailbox(store / "mailbox"),
             limits=f.limits,
             absence=f.absence,
-            queries=f.queries,
+            queries=0 if place else f.queries,
             watch=watch,
         )
         service.resume()
@@ -100,7 +101,9 @@ def reached(f: Federation, name: str, credentials: Credentials) -> RemoteFarSide
     Raises:
         ConfigError: the file has no address of it.
     """
-    return RemoteFarSide(f.address_of(name), credentials, limits=f.limits)
+    role: Role = "server" if name == f.server else "relay"
+    party = Identity(f.federation, role, name)
+    return RemoteFarSide(f.address_of(name), credentials, limits=f.limits, party=party)
 
 
 def _order(f: Federation, place: int) -> Order:

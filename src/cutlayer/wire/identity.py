@@ -9,6 +9,7 @@ import datetime
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..roles import ROLES, Role
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _YEARS, _DAYS = 10, 90  # an authority's life, a party's
 _BEFORE = datetime.timedelta(minutes=5)  # clocks differ
 
@@ -40,14 +42,19 @@ class Identity:
         if self.role not in ROLES:
             raise ValueError(f"role must be one of {', '.join(ROLES)}: got {self.role!r}")
         for what, text in (("federation", self.federation), ("party", self.name)):
-            plain = text.replace("-", "").replace(".", "")
-            if not (plain.isascii() and plain.isalnum() and text == text.lower()):
+            if not _NAME.fullmatch(text):
                 raise ValueError(
-                    f"name of a {what}: small letters, digits, '-' and '.' wanted: got {text!r}"
+                    f"name of a {what}: small letters, digits, '-' and '.' wanted, 63 at most, a "
+                    f"letter or digit first: got {text!r}"
                 )
 
     def __str__(self) -> str:
         return f"spiffe://{self.federation}/{self.role}/{self.name}"
+
+    @property
+    def host(self) -> str:
+        """The same as a host name, by which TLS makes sure of who was reached, wherever it is."""
+        return f"{self.name}.{self.role}.{self.federation}"
 
     @classmethod
     def parse(cls, uri: str) -> "Identity":
@@ -164,7 +171,8 @@ class Authority:
         """A key and a certificate for a party, into a folder for it alone.
 
         Args:
-            addresses: Host names and IP addresses under which others reach it.
+            addresses: Host names and IP addresses, for tools that go by them; ours go by the
+                party's name.
 
         Raises:
             ValueError: a name that will not do, or the folder has a key already.
@@ -175,7 +183,8 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = _builder(subject, self.certificate.subject, key.public_key(), life)
-        alternatives = [x509.UniformResourceIdentifier(str(identity)), *_hosts(addresses)]
+        names = (identity.host, *addresses)
+        alternatives = [x509.UniformResourceIdentifier(str(identity)), *_hosts(names)]
         uses = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         for extension in (x509.SubjectAlternativeName(alternatives), x509.ExtendedKeyUsage(uses)):
             builder = builder.add_extension(extension, critical=False)
@@ -215,6 +224,11 @@ def when(certificate: bytes) -> tuple[datetime.datetime, datetime.datetime]:
     """
     found = x509.load_pem_x509_certificate(certificate)
     return found.not_valid_before_utc, found.not_valid_after_utc
+
+
+def number_of(certificate: bytes) -> int:
+    """By which a certificate is taken back."""
+    return x509.load_pem_x509_certificate(certificate).serial_number
 
 
 def who(certificate: bytes, *, without: Iterable[int] = ()) -> Identity:

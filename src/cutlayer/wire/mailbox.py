@@ -1,7 +1,7 @@
 """What a server keeps for others: sealed letters, and the certificates of who was there."""
 
-import os
 import re
+import uuid
 from pathlib import Path
 
 from .identity import Identity
@@ -24,16 +24,14 @@ class Mailbox:
         """
         path = self._path(subject)
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         aside.write_bytes(content)
         aside.replace(path)
 
     def find(self, subject: str) -> bytes | None:
         """What is there under that subject."""
-        try:
-            return self._path(subject).read_bytes()
-        except FileNotFoundError:
-            return None
+        path = self._path(subject)
+        return path.read_bytes() if path.is_file() else None
 
     def drop(self, subject: str) -> None:
         """Forget it."""
@@ -55,6 +53,11 @@ class Mailbox:
 def certificate_of(party: Identity) -> str:
     """The subject under which a party's certificate is kept."""
     return f"certificate/{party.role}/{party.name}"
+
+
+def start_of(owner: int) -> str:
+    """The subject of what all owners start from, as one of them left it."""
+    return f"start/{owner}"
 
 
 def letter_of(owner: int, epoch: int) -> str:

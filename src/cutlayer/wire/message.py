@@ -78,9 +78,10 @@ class WireError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a reader is willing to take. bytes: of a whole message."""
+    """What a reader is willing to take. bytes: of a whole message; samples: in it."""
 
     bytes: int = 64 * 2**20
+    samples: int = 4096
 
 
 @dataclass(frozen=True)

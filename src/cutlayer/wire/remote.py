@@ -5,14 +5,14 @@ import queue
 import threading
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import grpc
 import torch
 from torch import Tensor
 
 from .far_side import At, StepResult
-from .identity import Credentials
+from .identity import Credentials, Identity
 from .message import Kind, Limits, Message, WireError, bytes_tensor, decode, encode, tensor_bytes
 
 EXCHANGE, PREDICT, HEALTH = (
@@ -59,6 +59,8 @@ class RemoteFarSide:
         credentials: Of this party.
         deadline: Seconds to wait for each answer.
         patience: Seconds to go on trying to reach a far side that is away.
+        party: Who is to answer there. Without it, whoever has a certificate of the authority for
+            that host name.
 
     Raises:
         UnreachableError: no answer within that time.
@@ -73,7 +75,9 @@ class RemoteFarSide:
         deadline: float = 60.0,
         patience: float = 120.0,
         limits: Limits | None = None,
+        party: Identity | None = None,
     ) -> None:
+        self.party = party
         self.address, self.deadline, self.patience = address, deadline, patience
         self.limits = limits or Limits()
         self._tls = grpc.ssl_channel_credentials(
@@ -155,6 +159,8 @@ class RemoteFarSide:
         if not reply.answers(message):
             raise WireError(f"an answer to {message.kind.name} wanted: got one to another message")
         if reply.kind == Kind.BEHIND:
+            if reply.tensors[0].shape != (2,) or reply.tensors[0].is_floating_point():
+                raise WireError("an epoch and a step wanted: got something else")
             raise BehindError(*map(int, reply.tensors[0]))
         if reply.kind == Kind.OUT:
             raise OutError(f"{self.address}: skipped in epoch {message.epoch}: it took too long")
@@ -177,21 +183,27 @@ class RemoteFarSide:
         while True:
             try:
                 if self._line is None:
-                    self._line = _Line(self.address, self._tls, self.limits)
+                    self._line = _Line(self.address, self._tls, self.limits, self.party)
                 if method == EXCHANGE:
                     return self._line.along(data, self.deadline)
                 return self._line.alone(data, method, self.deadline)
+            except StopIteration:  # it hung up, and said no more
+                self.close()
+                self._pause(until, wait, "it hung up")
             except grpc.RpcError as e:
                 self.close()
-                code, details = e.code(), e.details()
+                code, details = e.code(), e.details() or ""
                 if code not in _AGAIN:
                     raise WireError(f"{self.address}: {code.name.lower()}: {details}") from e
-                if time.monotonic() + wait > until:
-                    raise UnreachableError(
-                        f"{self.address}: an answer within {self.patience:g} s wanted: {details}"
-                    ) from e
-                time.sleep(wait)
-                wait = min(2 * wait, 2.0)
+                self._pause(until, wait, details)
+            wait = min(2 * wait, 2.0)
+
+    def _pause(self, until: float, wait: float, details: str) -> None:
+        if time.monotonic() + wait > until:
+            raise UnreachableError(
+                f"{self.address}: an answer within {self.patience:g} s wanted: {details}"
+            )
+        time.sleep(wait)
 
 
 _AGAIN = (
@@ -201,30 +213,48 @@ _AGAIN = (
 )
 
 
+class _Stream(Protocol):
+    """Answers, in the order of what was sent."""
+
+    def __next__(self) -> bytes: ...
+
+    def cancel(self) -> object: ...
+
+
 class _Line:
     """One connection."""
 
-    def __init__(self, address: str, tls: grpc.ChannelCredentials, limits: Limits) -> None:
+    def __init__(
+        self, address: str, tls: grpc.ChannelCredentials, limits: Limits, party: Identity | None
+    ) -> None:
         size = limits.bytes + 1024
-        options = [
+        options: list[tuple[str, int | str]] = [
             *KEEPALIVE,
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", size),
         ]
+        if party is not None:
+            options.append(("grpc.ssl_target_name_override", party.host))
         self._channel = grpc.secure_channel(address, tls, options=options)
         self._sent: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        stream: grpc.StreamStreamMultiCallable[bytes, bytes]
-        stream = self._channel.stream_stream(EXCHANGE)
-        self._call = stream(iter(self._sent.get, None))
+        self._call: _Stream | None = None  # a stream holds a thread over there
         self._due, self._closed = float("inf"), threading.Event()
-        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _opened(self) -> _Stream:
+        if self._call is None:
+            stream: grpc.StreamStreamMultiCallable[bytes, bytes]
+            stream = self._channel.stream_stream(EXCHANGE)
+            self._call = stream(iter(self._sent.get, None))
+            threading.Thread(target=self._watch, args=(self._call,), daemon=True).start()
+        return self._call
 
     def along(self, data: bytes, deadline: float) -> bytes:
         """Over the stream, one after the other."""
+        call = self._opened()
         self._due = time.monotonic() + deadline
         self._sent.put(data)
         try:
-            reply: bytes = next(self._call)
+            reply: bytes = next(call)
         finally:
             self._due = float("inf")
         return reply
@@ -239,11 +269,11 @@ class _Line:
         self._sent.put(None)
         self._channel.close()
 
-    def _watch(self) -> None:
+    def _watch(self, call: _Stream) -> None:
         """Give the stream up when an answer is overdue: it has no deadline for each message."""
         while not self._closed.wait(0.2):
             if time.monotonic() > self._due:
-                self._call.cancel()
+                call.cancel()
 
 
 def _finite(t: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .far_side import At, FarSide
 from .identity import Identity
-from .mailbox import Mailbox, letter_of
+from .mailbox import Mailbox, letter_of, start_of
 from .message import (
     Kind,
     Limits,
@@ -43,6 +43,10 @@ class Members:
     owners: Mapping[str, int]
     users: frozenset[str] = frozenset()
     relays: frozenset[str] = frozenset()
+
+    def knows(self, party: Identity) -> bool:
+        """Whether a party has any business here."""
+        return self.may_predict(party)
 
     def may_predict(self, party: Identity) -> bool:
         """Whether a party may ask for predictions, and for the letters that go with them."""
@@ -151,6 +155,7 @@ class Service:
         self.watch, self.finished, self.ended = watch, threading.Event(), ""
         self._turn = threading.Condition()  # one message at a time changes the weights
         self._answered: dict[int, Event] = {}
+        self._returns: Counter[tuple[int, int, int]] = Counter()
         self._since = time.monotonic()  # the present owner is waited for
         mailbox.folder.mkdir(parents=True, exist_ok=True)
         self._quota = _Quota(mailbox.folder.parent / "queries.json", queries)
@@ -164,13 +169,14 @@ class Service:
         with self._turn:
             if any(True for _ in self.states.newest_first()):
                 self._go_back_together()
-            self._moved()
+            self._woke()
 
     def health(self) -> dict[str, object]:
         """How it is, for whoever watches: state, epoch, who is expected."""
         order, now = self.order, None
         if isinstance(order, Turns):
-            now = order.now
+            with self._turn:
+                now = order.now
         waiting = isinstance(order, Turns) and order.missing
         state = "training" if now else "waiting for owners" if waiting else "serving"
         return {
@@ -199,7 +205,7 @@ class Service:
         try:
             message = decode(data, self.limits)
             answered = reply(message)
-        except (ValueError, OSError, RuntimeError) as e:
+        except Exception as e:  # whatever it is, the next message is answered
             _log.warning("refused %s of %s: %s", message.kind.name, party, e)
             answered = message.refusal(str(e))
         out = encode(answered)
@@ -216,9 +222,19 @@ class Service:
             return message.reply(Kind.LATER) if found is None else _content(message, found)
         if message.kind != Kind.PREDICT:
             raise WireError(f"PREDICT wanted here: got {message.kind.name}")
+        samples = self._samples(message.tensors[0])
         with self._turn:
-            self._quota.take(party, len(message.tensors[0]) if message.tensors[0].dim() else 0)
+            self._quota.take(party, samples)
             return message.reply(Kind.OUTPUT, self.far.predict(message.tensors[0]))
+
+    def _samples(self, t: Tensor) -> int:
+        """How many there are in a message: few bytes of one may become many behind a wide layer."""
+        if t.dim() < 2 or len(t) > self.limits.samples:
+            raise WireError(
+                f"samples (N, ...), N at most {self.limits.samples:,}, wanted: got shape "
+                f"{tuple(t.shape)}"
+            )
+        return len(t)
 
     def _replied(self, message: Message, party: Identity, alive: Callable[[], bool]) -> Message:
         self.members.number_of(party, message.owner)
@@ -227,11 +243,23 @@ class Service:
         with self._turn:
             if self.ended:
                 raise WireError(self.ended)
+            if self._forgot(message):
+                return self._behind(message)
             try:
                 return self._handled(message, alive)
             except BehindError:  # who is behind this party has lost something
                 self._go_back_together()
                 return self._behind(message)
+
+    def _forgot(self, message: Message) -> bool:
+        """Whether an owner has yet to say that it is there, to this process."""
+        order = self.order
+        final = message.kind == Kind.POST and message.text.startswith("final/")
+        return (
+            isinstance(order, Turns)
+            and message.owner in order.missing
+            and not (final or message.kind == Kind.HELLO)
+        )
 
     def _handled(self, message: Message, alive: Callable[[], bool]) -> Message:
         if message.kind == Kind.HELLO:
@@ -249,8 +277,9 @@ class Service:
         if steps.dtype != torch.int64 or steps.dim() or not 0 < int(steps) < 2**31:
             raise WireError("a number of steps in an epoch wanted")
         if isinstance(self.order, Turns):
+            before = self.order.missing
             self.order.hello(message.owner, int(steps))
-            self._moved()
+            self._woke(progress=self.order.missing != before)
         return message.reply(Kind.DONE)
 
     def _in_turn(self, message: Message, alive: Callable[[], bool]) -> Message:
@@ -265,7 +294,7 @@ class Service:
                 return self._repeated(message)
             if standing != "later":
                 return self._behind(message)
-            if not self._waited(until, alive):
+            if not self._waited(message.owner, until, alive):
                 return message.reply(Kind.LATER)
 
     def _can_repeat(self, event: Event) -> bool:
@@ -279,11 +308,14 @@ class Service:
     def _carried_out(self, message: Message, event: Event) -> Message:
         if message.kind == Kind.SAVE:
             return self._saved(message, event)
-        reply = self._posted(message) if message.kind == Kind.POST else self._learned(message)
+        try:
+            reply = self._posted(message) if message.kind == Kind.POST else self._learned(message)
+        finally:
+            self._since = time.monotonic()  # how long that took is not the owner's fault
         if message.kind != Kind.FORWARD:  # its backward is still to come
             self.order.done(event)
             self._answered[event.owner] = event
-            self._moved()
+            self._woke()
         return reply
 
     def _saved(self, message: Message, event: Event) -> Message:
@@ -295,18 +327,19 @@ class Service:
         except BaseException:
             self.order.load(before)
             raise
-        self._moved()
+        self._woke()
         return message.reply(Kind.DONE)
 
     def _posted(self, message: Message) -> Message:
-        self.mailbox.keep(message.text, tensor_bytes(message.tensors[1]))
+        if not _no_longer(self.order, message.text):
+            self.mailbox.keep(message.text, tensor_bytes(message.tensors[1]))
         if message.epoch >= KEPT_LETTERS:
             self.mailbox.drop(letter_of(message.owner, message.epoch - KEPT_LETTERS))
         return message.reply(Kind.DONE)
 
     def _posted_aside(self, message: Message) -> Message:
         """A letter outside the order: the segment that all start from, or the final one."""
-        if message.text not in ("start", f"final/{message.owner}"):
+        if message.text not in (start_of(message.owner), f"final/{message.owner}"):
             raise WireError(f"a letter of this owner and epoch wanted: got {message.text!r}")
         self.mailbox.keep(message.text, tensor_bytes(message.tensors[1]))
         self._turn.notify_all()
@@ -314,6 +347,7 @@ class Service:
 
     def _learned(self, message: Message) -> Message:
         at, first = self._at(message), message.tensors[0]
+        self._samples(first)
         if message.kind == Kind.STEP:
             result = self.far.step(first, _labels(message.tensors[1], len(first)), at=at)
             summed = result.reduction == "sum"
@@ -330,26 +364,41 @@ class Service:
             reply = self._found(message)
             if reply is not None:
                 return reply
-            if not self._waited(until, alive):
+            if not self._waited(message.owner, until, alive):
                 return message.reply(Kind.LATER)
 
     def _found(self, message: Message) -> Message | None:
         """What was asked for, if it is there."""
         order, subject = self.order, message.text
-        if isinstance(order, Turns) and subject == "giver":
-            return self._giver(order, message)
-        if isinstance(order, Turns) and subject == "participants":
-            if order.epoch <= message.epoch:
-                return None
-            return _content(message, json.dumps(order.participants(message.epoch)).encode())
-        if isinstance(order, Turns) and subject == "starter":
-            if order.missing:
-                return None
-            return _content(message, json.dumps(order.participants(0)[0]).encode())
+        if isinstance(order, Turns):
+            if subject == "giver":
+                return self._giver(order, message)
+            if subject == "participants":
+                return self._participants(order, message)
+            if subject == "starter":
+                return self._starter(order, message)
+            if subject.startswith("start/") and subject != start_of(order.starter):
+                return self._behind(message)  # that owner was given up before it wrote
         found = self.mailbox.find(subject)
         if found is None and _no_longer(order, subject):
             return message.reply(Kind.OUT)
         return None if found is None else _content(message, found)
+
+    def _starter(self, order: Turns, message: Message) -> Message | None:
+        """Whose segment all start from, once they are there."""
+        if order.missing:
+            return None
+        if not order.takes_part(message.owner, 0):
+            return message.reply(Kind.OUT)
+        return _content(message, json.dumps(order.starter).encode())
+
+    def _participants(self, order: Turns, message: Message) -> Message | None:
+        """Who took part in an epoch, once it is over."""
+        if order.epoch > message.epoch:
+            return _content(message, json.dumps(order.participants(message.epoch)).encode())
+        following = order.next_of(message.owner)
+        lost = following is not None and following.epoch <= message.epoch
+        return self._behind(message) if lost else None
 
     def _giver(self, order: Turns, message: Message) -> Message | None:
         """In an owner's turn: whose segment it takes over; at the end, whose is the final one."""
@@ -363,9 +412,9 @@ class Service:
             if standing == "later":
                 return None
             return _content(message, json.dumps(order.giver(owner, epoch)).encode())
-        if not order.finished:
-            return None
-        return _content(message, json.dumps(order.giver(0, order.epochs)).encode())
+        if order.finished:
+            return _content(message, json.dumps(order.giver(0, order.epochs)).encode())
+        return None if order.next_of(owner) is None else self._behind(message)
 
     def _public(self, subject: str) -> bytes | None:
         """What who only predicts may fetch."""
@@ -378,7 +427,7 @@ class Service:
         if not isinstance(self.order, Turns):
             return self._restored_by_relay(message)
         place, owner = (message.epoch, message.step), message.owner
-        if not self.order.takes_part(owner, message.epoch):
+        if self.order.was_left_out(owner, message.epoch):
             return message.reply(Kind.OUT)
         if self.order.is_at(owner, place):
             return message.reply(Kind.DONE)
@@ -387,12 +436,19 @@ class Service:
             return self._behind(message)
         for state in self.states.newest_first():
             if self.order.was_at(owner, place, state.order):
+                self._count_return(owner, place)
                 self._go_back(state)
                 return message.reply(Kind.DONE)
         raise WireError(
             f"a checkpoint at epoch {place[0]}, step {place[1]} wanted: this side has gone on to "
             f"{following and following[2:]} and keeps none; begin a new session"
         )
+
+    def _count_return(self, owner: int, place: tuple[int, int]) -> None:
+        """Refuse an owner that sends everybody back to one place, over and over."""
+        self._returns[owner, *place] += 1
+        if self._returns[owner, *place] > MOST_RETURNS:
+            raise WireError(f"at most {MOST_RETURNS} returns to one place wanted")
 
     def _restored_by_relay(self, message: Message) -> Message:
         for state in self.states.newest_first():
@@ -424,29 +480,35 @@ class Service:
         self.far.restore(state.at, state.folder)
         self.order.load(state.order)
         self._answered.clear()
-        self._moved()
+        self._woke(progress=False)
         _log.warning("went back to %s", state.at)
 
-    def _moved(self) -> None:
-        self._since = time.monotonic()
+    def _woke(self, *, progress: bool = True) -> None:
+        """Let all who wait look again."""
+        if progress:
+            self._since = time.monotonic()
         if isinstance(self.order, Turns) and self.order.finished:
             self.finished.set()
         self._turn.notify_all()
 
-    def _waited(self, until: float, alive: Callable[[], bool]) -> bool:
-        """Whether it is worth looking again."""
+    def _waited(self, owner: int, until: float, alive: Callable[[], bool]) -> bool:
+        """Whether it is worth looking again, for an owner."""
         if time.monotonic() > until or not alive() or self.ended:
             return False
         self._turn.wait(0.5)
-        self._look_for_absent()
+        try:
+            self._look_for_absent(besides=owner)
+        except (ValueError, OSError) as e:
+            _log.warning("nobody was given up: %s", e)
         return True
 
-    def _look_for_absent(self) -> None:
+    def _look_for_absent(self, *, besides: int) -> None:
         order, policy = self.order, self.absence.policy
         late = time.monotonic() - self._since > self.absence.patience
         if not isinstance(order, Turns) or policy == "wait" or not late:
             return
-        absent = order.missing or [event.owner for event in [order.now] if event]
+        due = order.missing or [event.owner for event in [order.now] if event]
+        absent = [owner for owner in due if owner != besides]
         for owner in absent:
             said = f"owner {owner} has been away for {self.absence.patience:g} s"
             if policy == "abort":
@@ -457,7 +519,7 @@ class Service:
             self._undo_turn(order, owner)
             order.give_up(owner)
         if absent:
-            self._moved()
+            self._woke()
 
     def _undo_turn(self, order: Turns, owner: int) -> None:
         """Forget what an owner began that others cannot go on from."""
@@ -473,6 +535,7 @@ class Service:
 
 
 KEPT_LETTERS = 2  # of each owner
+MOST_RETURNS = 50  # of one owner to one place
 
 
 def _event(message: Message) -> Event:

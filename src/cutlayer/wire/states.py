@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from .far_side import At
 
 SCHEMA_VERSION = 1
-KEPT = 3
 
 
 class Keeps(Protocol):
@@ -46,10 +45,12 @@ class States:
     Args:
         folder: Of this party alone.
         identity: Of what is trained; a state of anything else is refused.
+        kept: How many. A far side needs two more than it has owners: each may end its epoch, and
+            so have its last state, in another place.
     """
 
-    def __init__(self, folder: Path, identity: str) -> None:
-        self.folder, self.identity = folder, identity
+    def __init__(self, folder: Path, identity: str, *, kept: int = 3) -> None:
+        self.folder, self.identity, self.kept = folder, identity, kept
 
     def save(self, at: At, party: Keeps, order: dict[str, Any]) -> None:
         """Keep the present one, and drop the oldest.
@@ -102,7 +103,7 @@ class States:
 
     def _drop_old(self, at: At) -> None:
         """All but the last, and the one that the present owner's turn started from."""
-        for state in list(self.newest_first())[KEPT:]:
+        for state in list(self.newest_first())[self.kept :]:
             started = (state.at.owner, state.at.epoch, state.at.step) == (at.owner, at.epoch, 0)
             if not started:
                 shutil.rmtree(state.folder, ignore_errors=True)

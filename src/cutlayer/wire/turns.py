@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 Act = Literal["save", "step", "post"]
 Standing = Literal["now", "again", "later", "behind", "out"]
+MOST_STEPS = 100_000  # in an epoch, of one owner: each is held in memory
 _ACTS: tuple[Act, ...] = ("save", "step", "post")
 
 
@@ -79,8 +80,10 @@ class Turns:
         """An owner is there and has so many steps in an epoch.
 
         Raises:
-            ValueError: it said something else before.
+            ValueError: it said something else before, or more than anybody would.
         """
+        if not 0 < steps <= MOST_STEPS:
+            raise ValueError(f"1 to {MOST_STEPS:,} steps in an epoch wanted: got {steps:,}")
         if self.steps.setdefault(owner, steps) != steps:
             raise ValueError(
                 f"{self.steps[owner]} steps in an epoch wanted, as owner {owner} said before: got "
@@ -110,6 +113,11 @@ class Turns:
             return None
         return self._events[self._index]
 
+    @property
+    def starter(self) -> int:
+        """Whose segment all start from, where they work side by side."""
+        return next(o for o in range(self.owners) if self.takes_part(o, 0))
+
     def takes_part(self, owner: int, epoch: int) -> bool:
         """Whether an owner's work in an epoch counts."""
         return (owner, epoch) not in self._out
@@ -125,7 +133,7 @@ class Turns:
         if event == following:
             return "later"
         if event.act == "post" and self._is_past(event):
-            return "again"
+            return "again" if event.step == self.steps[event.owner] else "behind"
         if event.act == "save" and self.is_at(event.owner, event[2:]):
             return "again"
         if following is None:
@@ -156,10 +164,15 @@ class Turns:
 
     def give_up(self, owner: int) -> None:
         """Go on without an owner until it is heard of, for the rest of this epoch at least."""
+        if len(self.gone | {owner}) == self.owners:
+            raise ValueError("at least one owner wanted: all of them have gone")
         self.gone.add(owner)
         self._leave_out(owner)
-        if len(self.gone) == self.owners:
-            raise ValueError("at least one owner wanted: all of them have gone")
+
+    def was_left_out(self, owner: int, since: int) -> bool:
+        """Whether an owner's work does not count in the present epoch, or in one from then on."""
+        last = min(self._epoch, self.epochs - 1)
+        return any(not self.takes_part(owner, epoch) for epoch in range(since, last + 1))
 
     def is_at(self, owner: int, place: tuple[int, int]) -> bool:
         """Whether an owner may go on from there: epoch and step that it will do next.
@@ -194,17 +207,22 @@ class Turns:
             "index": self._index,
             "steps": [[o, n] for o, n in sorted(self.steps.items())],
             "out": sorted(map(list, self._out)),
+            "gone": sorted(self.gone),
         }
 
     def load(self, found: dict[str, Any]) -> None:
         out = {(o, e) for o, e in found["out"]}
         kept = self._out - out  # who was given up since stays so
+        if not self.steps:  # started again
+            self.gone = set(found["gone"])
         self._epoch, self._index, self._out = found["epoch"], found["index"], out
         self.steps = self.steps | {o: n for o, n in found["steps"]}
         self._forget()
         for owner, epoch in kept:
-            if epoch >= self._epoch:
+            if epoch == self._epoch:
                 self._leave_out(owner)
+            else:
+                self._out.add((owner, epoch))
 
     def _key(self, event: Event) -> tuple[int, ...]:
         last, act = event.act == "post", _ACTS.index(event.act)
@@ -276,7 +294,7 @@ class Sequence:
         place = event[2:]
         if event.act == "save":
             return "now" if place == (epoch, step) or event.step == 0 else "behind"
-        if place == (epoch, step) or (place == (epoch + 1, 0) and step):
+        if place == (epoch, step) or (event.step == 0 and event.epoch > epoch):
             return "now"
         return "again" if place == (epoch, step - 1) else "behind"
 
