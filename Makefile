@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench kill docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/cutlayer demo
@@ -17,6 +17,9 @@ test: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
+
+kill: $(VENV)/.core
+	$(BIN)/python tests/kill.py
 
 docs: $(VENV)/.docs
 	$(BIN)/zensical build --clean
