@@ -24,6 +24,8 @@ from ..wire import FarSide
 from ..wire.labels import LabelsHere
 from .file import Federation
 
+MOST_PARAMETERS = 500_000_000
+
 
 def plan_of(f: Federation) -> Plan:
     """What is trained for how long."""
@@ -43,9 +45,26 @@ def segments(f: Federation, root: int) -> list[nn.Module]:
     Raises:
         ConfigError: the network does not fit the inputs or the cut.
     """
+    _check_size(f)
     example = torch.zeros(2, *f.input_shape)
     found = network.segments(replace(f.experiment, seed=root), example, f.outputs)
     return network.on_device(found, torch.device("cpu"))
+
+
+def _check_size(f: Federation) -> None:
+    """Refuse a network that would fill the memory: another party's file asks for it.
+
+    Raises:
+        ConfigError: it cannot be built, or is too large.
+    """
+    with torch.device("meta"):  # shapes alone
+        model = network.bare_model(f.experiment, f.input_shape, f.outputs)
+    count = sum(p.numel() for p in model.parameters())
+    if count > MOST_PARAMETERS:
+        raise ConfigError(
+            f"model {f.experiment.model}: at most {MOST_PARAMETERS:,} parameters wanted: got "
+            f"{count:,}"
+        )
 
 
 def far_party(f: Federation, place: int, behind: FarSide | None = None) -> Server | Relay:

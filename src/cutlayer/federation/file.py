@@ -6,8 +6,11 @@ value is checked, and no defence stands in it; that is each owner's own.
 
 import hashlib
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,7 +25,9 @@ from ..wire.message import Limits
 from ..wire.service import Absence
 
 SCHEMA_VERSION = 1
-MOST = 1_000_000  # bytes of the file
+MOST = 100_000  # bytes of the file
+MOST_NUMBERS = 2**24  # in one sample
+_PORT = re.compile(r"[0-9]{1,5}")
 # Fields that mean the same as in an experiment, and are checked there.
 AS_IN_EXPERIMENT = (
     *("model", "cut", "schedule", "epochs", "batch_size", "optimiser", "learning_rate"),
@@ -191,9 +196,10 @@ def from_plain(raw: Mapping[str, Any]) -> Federation:
     Raises:
         ConfigError: everything that is wrong, one line each.
     """
-    if raw.get("schema_version") != SCHEMA_VERSION:
+    version = raw.get("schema_version")
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise ConfigError(
-            f"schema_version: {SCHEMA_VERSION} wanted: got {raw.get('schema_version')!r}; "
+            f"schema_version: {SCHEMA_VERSION} wanted: got {_shown(version)}; "
             "another version of cutlayer reads it"
         )
     given = {k: v for k, v in raw.items() if k != "schema_version"}
@@ -225,7 +231,13 @@ def _experiment(given: Mapping[str, Any]) -> Experiment:
         raise ConfigError("model: missing, as in model: titcombe")
     if ":" in Part.parse(settings["model"]).kind:
         raise ConfigError(f"model: a built-in name wanted in a shared file: {settings['model']!r}")
+    if not all(isinstance(name, str) for name in _as_list(settings.get("cut", []))):
+        raise ConfigError(f"cut: names of layers wanted: got {_shown(settings['cut'])}")
     return parse(settings)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _cross_checks(values: Mapping[str, Any]) -> list[str]:
@@ -234,19 +246,25 @@ def _cross_checks(values: Mapping[str, Any]) -> list[str]:
     if len(relays) != cuts - 1:
         found.append(f"relays: {cuts - 1} wanted, one for each cut but one: got {len(relays)}")
     names = [*values["owners"], *values.get("users", ()), *relays, values["server"]]
-    if twice := sorted({n for n in names if names.count(n) > 1}):
+    if twice := sorted(n for n, count in Counter(names).items() if count > 1):
         found.append(f"owners, users, relays, server: each name once wanted: {', '.join(twice)}")
     if strangers := sorted(values.get("addresses", {}).keys() - {*relays, values["server"]}):
         found.append(f"addresses: of server and relays wanted: got {', '.join(strangers)}")
-    bounds = values.get("bounds")
-    if bounds and not bounds[0] < bounds[1]:
-        found.append(f"bounds: low < high wanted: got {list(bounds)}")
     return found
+
+
+def _shown(value: Any) -> str:
+    """What came, not too much of it; a number of 5,000 digits cannot even be printed."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "more digits than can be read"
+    return text if len(text) < 200 else f"{text[:200]}…"
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ConfigError(f"text wanted: got {value!r}")
+        raise ConfigError(f"text wanted: got {_shown(value)}")
     return value
 
 
@@ -260,7 +278,7 @@ def _name(value: Any) -> str:
 
 def _many(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise ConfigError(f"several in brackets wanted: got {value!r}")
+        raise ConfigError(f"several in brackets wanted: got {_shown(value)}")
     return value
 
 
@@ -278,7 +296,9 @@ def _owners(value: Any) -> tuple[str, ...]:
 def _whole(least: int, most: int = 2**40) -> Any:
     def check(value: Any) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise ConfigError(f"a whole number from {least} to {most:,} wanted: got {value!r}")
+            raise ConfigError(
+                f"a whole number from {least} to {most:,} wanted: got {_shown(value)}"
+            )
         return value
 
     return check
@@ -286,14 +306,14 @@ def _whole(least: int, most: int = 2**40) -> Any:
 
 def _shape(value: Any) -> tuple[int, ...]:
     sides = tuple(map(_whole(1, 2**20), _many(value)))
-    if not 1 <= len(sides) <= 4:
-        raise ConfigError(f"1 to 4 sides wanted: got {len(sides)}")
+    if not 1 <= len(sides) <= 4 or prod(sides) > MOST_NUMBERS:
+        raise ConfigError(f"1 to 4 sides, at most {MOST_NUMBERS:,} numbers, wanted: got {sides}")
     return sides
 
 
 def _seconds(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e9:
-        raise ConfigError(f"seconds above 0 wanted: got {value!r}")
+        raise ConfigError(f"seconds above 0 wanted: got {_shown(value)}")
     return float(value)
 
 
@@ -301,14 +321,20 @@ def _bounds(value: Any) -> tuple[float, float]:
     pair = _many(value)
     numbers = [v for v in pair if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(pair) != 2 or len(numbers) != 2:
-        raise ConfigError(f"two numbers, low and high, wanted: got {value!r}")
-    return float(numbers[0]), float(numbers[1])
+        raise ConfigError(f"two numbers, low and high, wanted: got {_shown(value)}")
+    try:
+        low, high = map(float, numbers)
+    except OverflowError as e:
+        raise ConfigError(f"two finite numbers wanted: {e}") from e
+    if not (isfinite(low) and isfinite(high) and low < high):
+        raise ConfigError(f"low < high, both finite, wanted: got {[low, high]}")
+    return low, high
 
 
 def _choice(*allowed: str) -> Any:
     def check(value: Any) -> str:
         if value not in allowed:
-            raise ConfigError(f"{value!r}: unknown{did_you_mean(value, allowed)}")
+            raise ConfigError(f"{_shown(value)}: unknown{did_you_mean(value, allowed)}")
         return str(value)
 
     return check
@@ -316,11 +342,11 @@ def _choice(*allowed: str) -> Any:
 
 def _addresses(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise ConfigError(f"'NAME: HOST:PORT' lines wanted: got {value!r}")
+        raise ConfigError(f"'NAME: HOST:PORT' lines wanted: got {_shown(value)}")
     for name, address in value.items():
         host, _, port = _text(address).rpartition(":")
-        if not (host and port.isdigit() and int(port) < 2**16):
-            raise ConfigError(f"HOST:PORT of {name} wanted: got {address!r}")
+        if not (host and _PORT.fullmatch(port) and int(port) < 2**16):
+            raise ConfigError(f"HOST:PORT of {name} wanted: got {_shown(address)}")
     return {_name(k): v for k, v in value.items()}
 
 

@@ -115,6 +115,7 @@ def _order(f: Federation, place: int) -> Order:
 
 def _members(f: Federation, place: int) -> Members:
     if place:
-        return Members(owners={}, relays=frozenset({f.chain[place - 1]}))
+        before = frozenset({f.chain[place - 1]})
+        return Members(owners={}, relays=before, federation=f.federation)
     owners = {name: number for number, name in enumerate(f.owners)}
-    return Members(owners=owners, users=frozenset(f.users))
+    return Members(owners=owners, users=frozenset(f.users), federation=f.federation)

@@ -243,7 +243,10 @@ def who(certificate: bytes, *, without: Iterable[int] = ()) -> Identity:
     found = x509.load_pem_x509_certificate(certificate)
     if found.serial_number in without:
         raise ValueError(f"a certificate in force wanted: {found.serial_number} was revoked")
-    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    try:
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound as e:
+        raise ValueError("a certificate that names its party wanted: it names none") from e
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if len(uris) != 1:
         raise ValueError(f"a certificate of one party wanted: it names {len(uris)}")

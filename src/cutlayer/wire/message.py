@@ -21,6 +21,7 @@ MAGIC, VERSION = b"CUTL", 1
 MOST_TENSORS, MOST_DIMENSIONS, MOST_TEXT = 4, 8, 1000
 _HEADER = struct.Struct("<4sBBBB16sHHII")  # magic … flags, session, owner, zero, epoch, step
 _TENSOR = struct.Struct("<BBHQ8I")  # dtype, rank, zero, bytes, sides
+_MOST_EMPTY = 2**31  # product of the other sides of a tensor without elements
 _SUMMED = 1  # flag: the loss is a sum over samples, not a mean
 
 
@@ -220,6 +221,7 @@ def _described(data: bytes, at: int) -> tuple[tuple[torch.dtype, str], Sequence[
     if not 1 <= number <= len(_DTYPES) or rank > MOST_DIMENSIONS or zero or any(sides[rank:]):
         raise WireError(f"tensor of a known type and rank wanted: got type {number}, rank {rank}")
     dtype, shape = _DTYPES[number - 1], sides[:rank]
-    if math.prod(shape) * np.dtype(dtype[1]).itemsize != size:
+    empty = not size and math.prod(side or 1 for side in shape) > _MOST_EMPTY
+    if empty or math.prod(shape) * np.dtype(dtype[1]).itemsize != size:
         raise WireError(f"tensor of shape {tuple(shape)} wanted: got {size:,} bytes for it")
     return dtype, shape, size

@@ -43,10 +43,12 @@ class Members:
     owners: Mapping[str, int]
     users: frozenset[str] = frozenset()
     relays: frozenset[str] = frozenset()
+    federation: str | None = None  # an authority may sign for another; None: for any
 
     def knows(self, party: Identity) -> bool:
         """Whether a party has any business here."""
-        return self.may_predict(party)
+        ours = self.federation in (None, party.federation)
+        return ours and self.may_predict(party)
 
     def may_predict(self, party: Identity) -> bool:
         """Whether a party may ask for predictions, and for the letters that go with them."""
@@ -561,4 +563,6 @@ def _content(message: Message, content: bytes) -> Message:
 def _labels(y: Tensor, n: int) -> Tensor:
     if y.dtype != torch.int64 or y.shape != (n,):
         raise WireError(f"{n} labels of int64 wanted: got {y.dtype} of shape {tuple(y.shape)}")
+    if n and int(y.min()) < 0:  # torch would pass over some of these
+        raise WireError(f"labels from 0 on wanted: got {int(y.min())}")
     return y
