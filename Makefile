@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench kill docs clean
+.PHONY: demo test lint bench kill fuzz docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/cutlayer demo
@@ -20,6 +20,9 @@ bench: $(VENV)/.bench
 
 kill: $(VENV)/.core
 	$(BIN)/python tests/kill.py
+
+fuzz: $(VENV)/.core
+	$(BIN)/python tests/fuzz.py --messages 100000
 
 docs: $(VENV)/.docs
 	$(BIN)/zensical build --clean

@@ -55,7 +55,7 @@ def disturbed(stage: Stage, most: int, rng: random.Random, pause: float) -> list
     """Train under kills; whom they hit. The first hit the server before it replies."""
     commands = {name: listens(stage, name) for name in stage.federation.chain}
     commands |= {name: joins(stage, name) for name in OWNERS}
-    hub = stage.federation.server
+    hub = stage.federation.chain[0]  # to whom the owners speak
     lives = [[sys.executable, __file__, "--die", how, *commands[hub][3:]] for how in DEATHS]
     lives.append(commands[hub])
     running = {name: _started(c) for name, c in commands.items() if name != hub}
