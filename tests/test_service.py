@@ -147,6 +147,23 @@ def test_who_stays_away_is_still_away_when_the_server_starts_again(tmp_path: Pat
     assert talk.step(0, 0, 0).kind == Kind.RESULT
 
 
+@pytest.mark.parametrize("schedule", ["average", "hand-over"])
+def test_a_training_that_is_over_stays_so(schedule: str, tmp_path: Path) -> None:
+    talk = Talk(tmp_path, schedule=schedule)
+    talk.hello()
+    last = 1
+    talk.until("post", last, 1, 2)
+    assert talk.post(last, 1, 2).kind == Kind.DONE
+    assert talk.service.health()["state"] == "serving"
+    before = weights(talk)
+    talk.start()
+    assert talk.service.health()["state"] == "serving"
+    assert talk.service.finished.is_set()
+    assert unchanged(talk, before)
+    assert talk.say(Kind.RESTORE, 0, 1, 2).kind == Kind.DONE
+    assert talk.post(0, 1, 2).kind == Kind.DONE
+
+
 # An owner does harm
 
 

@@ -232,7 +232,7 @@ def _identity(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="HOST",
-        help="under which others reach it, repeatable; servers and relays need one",
+        help="host name or IP address for other tools, repeatable; ours go by the name",
     )
     issue.add_argument(
         "--days", type=_count, default=90, metavar="N", help="in force for so long (default: 90)"

@@ -241,7 +241,9 @@ class Service:
     def _replied(self, message: Message, party: Identity, alive: Callable[[], bool]) -> Message:
         self.members.number_of(party, message.owner)
         if message.session != session_of(self.session):
-            raise WireError(f"session {self.session} wanted: got another")
+            raise WireError(
+                f"session {self.session} wanted: got another; have all parties the same file?"
+            )
         with self._turn:
             if self.ended:
                 raise WireError(self.ended)
@@ -317,8 +319,14 @@ class Service:
         if message.kind != Kind.FORWARD:  # its backward is still to come
             self.order.done(event)
             self._answered[event.owner] = event
+            self._keep_the_end(message)
             self._woke()
         return reply
+
+    def _keep_the_end(self, message: Message) -> None:
+        """When a training is over, remember that it is."""
+        if isinstance(self.order, Turns) and self.order.finished:
+            self.states.save(self._at(message), self.far, self.order.to_dict())
 
     def _saved(self, message: Message, event: Event) -> Message:
         before, completes = self.order.to_dict(), self.order.completes(event)
