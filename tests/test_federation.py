@@ -10,13 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cutlayer.errors import ConfigError
 from cutlayer.federation import build, serve
 from cutlayer.federation.file import Federation, from_plain
-from cutlayer.federation.letters import Correspondence
+from cutlayer.federation.letters import Correspondence, final_letter
 from cutlayer.federation.member import Member
+from cutlayer.federation.user import Served, about_final
 from cutlayer.parts import Part
+from cutlayer.tensor_file import load_tensors
 from cutlayer.training import train
 from cutlayer.wire.identity import Authority, Credentials
+from cutlayer.wire.letters import LetterError
 from cutlayer.wire.states import States
 
 torch.set_num_threads(1)
@@ -36,7 +40,7 @@ BASE: dict[str, Any] = {
     "checkpoint_every": 2,
     "patience": 2.0,
 }
-NOISE = (Part("laplace", {"scale": 0.2}),)
+STRENGTHS = (0.2, 0.4, 0.1)  # each owner's own
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,12 @@ def data(number: int, n: int = 30) -> tuple[Tensor, Tensor]:
 
 
 def owner(f: Federation, number: int, n: int = 30) -> Any:
-    return build.owner(f, number, data(number, n), NOISE, bytes([number]) * 32)
+    noise = (Part("laplace", {"scale": STRENGTHS[number]}),)
+    return build.owner(f, number, data(number, n), noise, secret_of(number))
+
+
+def secret_of(number: int) -> bytes:
+    return bytes(range(number, number + 32))
 
 
 def in_one_process(f: Federation, sizes: Sequence[int]) -> tuple[nn.Module, Any]:
@@ -201,3 +210,73 @@ def test_a_chain_of_three_parties_too(parties: Path, authority: Authority, tmp_p
         relay, server = (one.service.far for one in listening)
         assert same(relay.module, far.module)  # type: ignore[attr-defined]
         assert same(server.module, far.far.module)  # type: ignore[attr-defined]
+
+
+# Nobody reads what is not for it
+
+
+@pytest.mark.parametrize("schedule", ["hand-over", "average"])
+def test_the_server_keeps_nothing_that_is_the_owners(
+    schedule: str, parties: Path, authority: Authority, tmp_path: Path
+) -> None:
+    f = federation(schedule=schedule)
+    with served(f, parties, authority, tmp_path) as (known, _):
+        found = trained(known, parties, tmp_path, (30, 20))
+    assert isinstance(found[0], nn.Module)
+    kept = {p: p.read_bytes() for p in (tmp_path / "hub").rglob("*") if p.is_file()}
+    assert any("letter" in p.parts for p in kept)
+    states = [p for name in f.owners for p in (tmp_path / name).rglob("*.safetensors")]
+    theirs = [v.numpy().tobytes()[:64] for p in states for v in load_tensors(p).values()]
+    theirs += [t.numpy().tobytes()[:64] for t in found[0].state_dict().values()]
+    theirs = [part for part in theirs if len(part) == 64]
+    assert len(theirs) > 20
+    for path, content in kept.items():
+        assert not any(part in content for part in theirs), path
+        assert not any(secret_of(n) in content for n in range(2)), path
+    assert all(any(part in p.read_bytes() for p in states) for part in theirs[:4])
+
+
+def test_a_user_gets_segment_and_defence_and_draws_noise_of_its_own(
+    parties: Path, authority: Authority, tmp_path: Path
+) -> None:
+    f, x = federation(), data(9, 12)[0]
+    with served(f, parties, authority, tmp_path) as (known, listening):
+        visitor = Credentials.load(parties / "u1")
+        with serve.reached(known, "hub", visitor) as remote:
+            with pytest.raises(LetterError, match="no owner has left"):
+                final_letter(known, visitor, remote, frozenset())
+            found = trained(known, parties, tmp_path, (30, 20))
+            assert isinstance(found[1], nn.Module)
+            with taking_part(known, 1, parties, tmp_path, 20) as south:
+                about = about_final(["laplace:scale=0.4"], ("a", "b", "c"))
+                assert south.letters.leave_final(found[1].state_dict(), about) == ["u1"]
+            letter = final_letter(known, visitor, remote, frozenset())
+            used = [Served.opened(known, *letter, bytes(range(n, n + 32))) for n in range(2)]
+            calls = [torch.cat(list(u.predict(x, remote))) for u in (used[0], *used)]
+            assert used[0].classes == ("a", "b", "c")
+            assert not torch.equal(calls[0], calls[1])  # the same user, asking again
+            assert not torch.equal(calls[0], calls[2])
+            quiet = found[1].segment(x)
+            exact = listening[0].service.far.predict(quiet).softmax(1)
+            assert (calls[0] - exact).abs().max() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"defence": ["os:system"]}, "a built-in defence wanted"),
+        ({"defence": ["rounding:decimals=1"]}, "one at the input or the cut"),
+        ({"defence": "laplace"}, "names defences and classes"),
+        ({"classes": [1]}, "names defences and classes"),
+        ({"defence": ["laplace:scale=nan"]}, "scale"),
+    ],
+)
+def test_an_owners_letter_is_not_believed_either(changes: dict[str, Any], said: str) -> None:
+    f = federation()
+    state = owner(f, 0).module.state_dict()
+    about = about_final(["laplace:scale=0.4"], ("a",))
+    Served.opened(f, state, about, bytes(32))
+    with pytest.raises(ConfigError, match=said):
+        Served.opened(f, state, about | changes, bytes(32))
+    with pytest.raises(ConfigError, match="the owner's letter"):
+        Served.opened(f, {"x": torch.zeros(1)}, about, bytes(32))
