@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,12 +26,14 @@ from test_federation import (
 from torch import nn
 
 from cutlayer import parties as parties_module
-from cutlayer.federation import build
+from cutlayer.federation import build, demo, serve
 from cutlayer.federation.file import Federation
 from cutlayer.federation.member import Member
 from cutlayer.training import train
-from cutlayer.wire.identity import Authority
+from cutlayer.wire import At
+from cutlayer.wire.identity import Authority, Credentials
 from cutlayer.wire.message import WireError
+from cutlayer.wire.remote import UnreachableError
 from cutlayer.wire.service import Service
 
 __all__ = ["authority", "parties"]  # fixtures
@@ -270,3 +273,22 @@ def test_service_says_how_it_is(parties: Path, authority: Authority, tmp_path: P
         assert service.health()["state"] == "waiting for owners"
         trained(known, parties, tmp_path, (30, 20))
         assert service.health()["state"] == "serving"
+
+
+def test_a_frozen_server_is_noticed_within_ten_seconds() -> None:
+    with demo.staged({}) as stage, demo.running(demo.listens(stage, "hub")) as process:
+        f, credentials = stage.federation, Credentials.load(stage.folder / "north")
+        with serve.reached(f, "hub", credentials) as remote:
+            here = At(f.agreed, 0, 0, 0)
+            remote.hello(here, 3)
+            remote.patience = 0.1
+            process.send_signal(signal.SIGSTOP)
+            started = time.monotonic()
+            try:
+                with pytest.raises(UnreachableError):
+                    remote.hello(here, 3)
+                assert time.monotonic() - started < 10
+            finally:
+                process.send_signal(signal.SIGCONT)
+            remote.patience = 20
+            remote.hello(here, 3)  # and it goes on
