@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography import x509
@@ -226,9 +227,15 @@ def when(certificate: bytes) -> tuple[datetime.datetime, datetime.datetime]:
     return found.not_valid_before_utc, found.not_valid_after_utc
 
 
+@lru_cache(maxsize=256)
+def _read(certificate: bytes) -> x509.Certificate:
+    """A certificate as it was shown; the same one is shown with every call."""
+    return x509.load_pem_x509_certificate(certificate)
+
+
 def number_of(certificate: bytes) -> int:
     """By which a certificate is taken back."""
-    return x509.load_pem_x509_certificate(certificate).serial_number
+    return _read(certificate).serial_number
 
 
 def who(certificate: bytes, *, without: Iterable[int] = ()) -> Identity:
@@ -240,7 +247,7 @@ def who(certificate: bytes, *, without: Iterable[int] = ()) -> Identity:
     Raises:
         ValueError: it names none, or was revoked.
     """
-    found = x509.load_pem_x509_certificate(certificate)
+    found = _read(certificate)
     if found.serial_number in without:
         raise ValueError(f"a certificate in force wanted: {found.serial_number} was revoked")
     try:

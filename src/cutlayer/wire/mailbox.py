@@ -14,6 +14,7 @@ class Mailbox:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._shown: dict[Identity, bytes] = {}  # last, by party
 
     def keep(self, subject: str, content: bytes) -> None:
         """Put it there, in place of what was there under that subject.
@@ -40,8 +41,9 @@ class Mailbox:
     def introduce(self, party: Identity, certificate: bytes) -> None:
         """Remember the certificate that a party showed."""
         subject = certificate_of(party)
-        if self.find(subject) != certificate:
+        if self._shown.get(party) != certificate and self.find(subject) != certificate:
             self.keep(subject, certificate)
+        self._shown[party] = certificate
 
     def _path(self, subject: str) -> Path:
         parts = subject.split("/")
