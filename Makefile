@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench kill fuzz docs clean
+.PHONY: demo test lint bench kill fuzz namespaces docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/cutlayer demo
@@ -23,6 +23,9 @@ kill: $(VENV)/.core
 
 fuzz: $(VENV)/.core
 	$(BIN)/python tests/fuzz.py --messages 100000
+
+namespaces: $(VENV)/.core
+	$(BIN)/python tests/namespaces.py
 
 docs: $(VENV)/.docs
 	$(BIN)/zensical build --clean

@@ -479,7 +479,7 @@ P256 = ec.generate_private_key(ec.SECP256R1()).public_key()
         (P256, [str(NORTH)], {"ca": True}, "got an authority's"),
         (P256, [str(NORTH)], {"start": datetime.timedelta(hours=1)}, "certificate in force wanted"),
         (P256, [str(NORTH), str(SOUTH)], {}, "certificate of one party wanted: it names 2"),
-        (P256, [], {}, "SubjectAlternativeName"),
+        (P256, [], {}, "names none"),
         (P256, ["https://clinics"], {}, "spiffe://FEDERATION/ROLE/NAME wanted"),
         (ec.generate_private_key(ec.SECP384R1()).public_key(), [str(NORTH)], {}, "P-256 key"),
         (ed25519.Ed25519PrivateKey.generate().public_key(), [str(NORTH)], {}, "P-256 key"),

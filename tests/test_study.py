@@ -1,6 +1,7 @@
 """A study performs every trial once, in order, whatever is killed, and says what failed."""
 
 import json
+import logging
 import os
 import random
 import shutil
@@ -123,6 +124,14 @@ def test_two_starts_at_once_share_out(tmp_path: Path) -> None:
         assert json.loads(out)["finished"] == NAMES
     assert set(work(tmp_path).values()) == {1}
     assert len({pid for *_, pid in calls(tmp_path)}) == 2
+
+
+def test_a_study_silences_nobody(tmp_path: Path) -> None:
+    mine, root = logging.getLogger("cutlayer.somebody"), logging.getLogger()
+    before = root.level, root.handlers[:]
+    TrialLog("silent", f"sqlite:///{tmp_path}/study.db", heartbeat=60).close()
+    assert not mine.disabled
+    assert (root.level, root.handlers) == before
 
 
 def test_whoever_comes_second_leaves_the_trial_alone(log: TrialLog) -> None:

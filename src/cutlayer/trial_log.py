@@ -11,6 +11,7 @@ The rows of a study are numbered one at a time, so exactly one finds nobody befo
 """
 
 import hashlib
+import logging
 import math
 import os
 import platform
@@ -66,7 +67,8 @@ class TrialLog:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.heartbeat = heartbeat
         self.forgiven = set(forgiven)
-        self.storage = _open(storage, heartbeat)
+        with _loggers_left_alone():
+            self.storage = _open(storage, heartbeat)
         self.study = optuna.create_study(
             study_name=study, storage=self.storage, load_if_exists=True
         )
@@ -225,6 +227,22 @@ def _experimental() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         yield
+
+
+@contextmanager
+def _loggers_left_alone() -> Iterator[None]:
+    """Whoever makes the tables configures logging from a file of its own, which turns off every
+    logger that there is."""
+    root, every = logging.getLogger(), logging.root.manager.loggerDict.values()
+    before = [(one, one.disabled) for one in every if isinstance(one, logging.Logger)]
+    level, handlers = root.level, root.handlers[:]
+    try:
+        yield
+    finally:
+        for one, disabled in before:
+            one.disabled = disabled
+        root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 def _open(url: str, heartbeat: int) -> "RDBStorage":
