@@ -33,10 +33,10 @@ GOOD = ("DONE", "RESULT", "OUTPUT")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--variant", choices=VARIANTS, default="average")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pause", type=float, default=6.0, help="seconds between two, at most")
+    parser.add_argument("--pause", type=float, default=1.5, help="seconds between two, at most")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     changes = {"epochs": arguments.epochs, "checkpoint_every": 4}

@@ -147,7 +147,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def carried_out(stage: Stage) -> str:
-    """Train, then predict; what the user said.
+    """Train, then predict; how many predictions, and how many are right.
 
     Raises:
         RuntimeError: a process failed; with what it said.
@@ -159,7 +159,8 @@ def carried_out(stage: Stage) -> str:
         _run([stage.command("health", "visitor")[:-2]])  # which introduces it to the owners
         _run([joins(stage, name) for name in OWNERS])
         (said,) = _run([stage.command("predict", "visitor", "--data", stage.data("visitor"))])
-    return said.strip().splitlines()[-1]
+    count, _, rest = said.strip().splitlines()[-1].partition(" predictions; ")
+    return f"{count}, {rest.partition(' ')[0]} right"
 
 
 def listens(stage: Stage, name: str) -> list[str]:
