@@ -81,6 +81,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    logging.getLogger("cutlayer").setLevel(logging.CRITICAL)  # it would say all that is refused
     found = fuzz(arguments.messages, arguments.seed)
     for kind, count in found.replies.most_common():
         print(f"{count:9,} {kind}")
@@ -93,7 +94,6 @@ def main() -> int:
 
 def fuzz(messages: int, seed: int = 0) -> Found:
     """So many messages, from ever new sessions in which one owner trains."""
-    logging.getLogger("cutlayer").setLevel(logging.CRITICAL)
     served.HOLD = 0.02
     rng, found, started = random.Random(seed), Found(), time.monotonic()
     expected, left = undisturbed(), messages
