@@ -27,7 +27,8 @@ from cutlayer.wire import At, StepResult
 from cutlayer.wire.identity import Authority, Credentials, Identity
 from cutlayer.wire.listen import start
 from cutlayer.wire.mailbox import Mailbox
-from cutlayer.wire.service import Members, Service
+from cutlayer.wire.members import Members
+from cutlayer.wire.service import Service
 from cutlayer.wire.states import States
 from cutlayer.wire.turns import Sequence
 

@@ -37,8 +37,9 @@ from cutlayer.wire import At, FarSide
 from cutlayer.wire.identity import Authority, Credentials, Identity
 from cutlayer.wire.listen import start
 from cutlayer.wire.mailbox import Mailbox
+from cutlayer.wire.members import Members
 from cutlayer.wire.remote import RemoteFarSide
-from cutlayer.wire.service import Members, Service
+from cutlayer.wire.service import Service
 from cutlayer.wire.states import States
 from cutlayer.wire.turns import Sequence
 

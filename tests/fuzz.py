@@ -28,6 +28,7 @@ from cutlayer.wire import At
 from cutlayer.wire import service as served
 from cutlayer.wire.identity import Identity
 from cutlayer.wire.mailbox import Mailbox
+from cutlayer.wire.members import Members
 from cutlayer.wire.message import (
     COUNTS,
     Kind,
@@ -37,7 +38,7 @@ from cutlayer.wire.message import (
     decode,
     encode,
 )
-from cutlayer.wire.service import Members, Service
+from cutlayer.wire.service import Service
 from cutlayer.wire.states import States
 from cutlayer.wire.turns import Turns
 

@@ -17,7 +17,7 @@ import torch
 from cutlayer.cli import main as cutlayer
 from cutlayer.federation import serve
 from cutlayer.federation.demo import OWNERS, Stage, compare, joins, listens, staged
-from cutlayer.wire.service import Exchange
+from cutlayer.wire.members import Exchange
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "hand-over": {},

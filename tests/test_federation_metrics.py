@@ -30,8 +30,8 @@ from cutlayer.training import Plan, dealt, train
 from cutlayer.wire import At, FarSide, Tap
 from cutlayer.wire.identity import Authority, Credentials, Identity
 from cutlayer.wire.labels import LabelsHere
+from cutlayer.wire.members import Exchange
 from cutlayer.wire.message import Kind, Message, WireError, encode
-from cutlayer.wire.service import Exchange
 from cutlayer.wire.states import States
 
 torch.set_num_threads(1)

@@ -18,9 +18,10 @@ from cutlayer.wire import At
 from cutlayer.wire.identity import Authority, Credentials, Identity, revoked, who
 from cutlayer.wire.listen import start
 from cutlayer.wire.mailbox import Mailbox
+from cutlayer.wire.members import Members
 from cutlayer.wire.message import Kind, Limits, Message, WireError, encode
 from cutlayer.wire.remote import BehindError, RemoteFarSide, UnreachableError
-from cutlayer.wire.service import Members, Service
+from cutlayer.wire.service import Service
 from cutlayer.wire.states import States
 from cutlayer.wire.turns import Sequence
 

@@ -11,8 +11,9 @@ from cutlayer.parties import Server, load_party_state, optimiser, party_state
 from cutlayer.wire import At
 from cutlayer.wire.identity import Identity
 from cutlayer.wire.mailbox import Mailbox, letter_of
+from cutlayer.wire.members import Absence, Members
 from cutlayer.wire.message import Kind, Limits, Message, bytes_tensor, decode, encode, tensor_bytes
-from cutlayer.wire.service import MOST_RETURNS, Absence, Members, Service
+from cutlayer.wire.service import MOST_RETURNS, Service
 from cutlayer.wire.states import States
 from cutlayer.wire.turns import Turns
 

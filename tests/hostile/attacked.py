@@ -22,9 +22,10 @@ from cutlayer.federation.letters import Correspondence
 from cutlayer.federation.member import Member
 from cutlayer.wire import At
 from cutlayer.wire.identity import Authority, Credentials, Identity
+from cutlayer.wire.members import Exchange
 from cutlayer.wire.message import Kind, Message, decode, encode
 from cutlayer.wire.remote import EXCHANGE, PREDICT
-from cutlayer.wire.service import Exchange, Service
+from cutlayer.wire.service import Service
 from cutlayer.wire.states import States
 
 SIZES = (24, 20)  # samples of each owner: 3 steps in an epoch

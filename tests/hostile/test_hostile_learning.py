@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from cutlayer.parties import Server, optimiser
 from cutlayer.wire import At
 from cutlayer.wire.mailbox import Mailbox
+from cutlayer.wire.members import Members
 from cutlayer.wire.message import Kind, Limits, Message, bytes_tensor, decode, encode
-from cutlayer.wire.service import Members, Service
+from cutlayer.wire.service import Service
 from cutlayer.wire.states import States
 from cutlayer.wire.turns import Sequence
 

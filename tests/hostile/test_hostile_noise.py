@@ -6,7 +6,7 @@ import torch
 
 from cutlayer.wire import service as served
 from cutlayer.wire.identity import Identity
-from cutlayer.wire.service import Members
+from cutlayer.wire.members import Members
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import copy
 import hmac
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -94,8 +95,6 @@ def own_secret(path: Path) -> bytes:
     Raises:
         ConfigError: the file is none, or cannot be made.
     """
-    import os
-
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

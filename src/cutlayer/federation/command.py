@@ -31,8 +31,6 @@ from .member import Member
 from .metrics import LeakageMeter, ServerMetrics, shown
 from .user import Served, about_final
 
-_log = logging.getLogger(__name__)
-
 
 def serve(arguments: argparse.Namespace) -> int:
     """``cutlayer serve``: until it is stopped."""
@@ -67,10 +65,8 @@ def join(arguments: argparse.Namespace) -> int:
     f = _prepared(arguments)
     credentials = Credentials.load(arguments.identity)
     number = f.number_of(serving.identity_of(credentials, f))
-    defence, dataset = (
-        build.defences(arguments.defence),
-        build.data_of(f, arguments.data, arguments.data_root),
-    )
+    defence = build.defences(arguments.defence)
+    dataset = build.data_of(f, arguments.data, arguments.data_root)
     secret = build.own_secret(arguments.store / "secret.key")
     owner = build.owner(f, number, _share(dataset, "train"), defence, secret)
     with ExitStack() as stack:

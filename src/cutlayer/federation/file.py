@@ -21,8 +21,8 @@ from ..errors import ConfigError, did_you_mean
 from ..parts import Part
 from ..roles import Role
 from ..wire.identity import Identity
+from ..wire.members import Absence
 from ..wire.message import Limits
-from ..wire.service import Absence
 
 SCHEMA_VERSION = 1
 MOST = 100_000  # bytes of the file

@@ -165,7 +165,7 @@ class Member:
     def _start(self) -> None:
         starter = self.letters.starter()
         if starter == self.owner.number:
-            self.letters.leave_start(self._weights())
+            self.letters.leave_start(self.owner.module.state_dict())
         else:
             state = {_MARK + k: v for k, v in self.letters.take_start(starter).items()}
             self.owner.load(state, source=self.federation.owners[starter])
@@ -179,9 +179,6 @@ class Member:
         mean = averaged(states, samples_of([about for _, about in taken]))
         for name, value in self.owner.module.state_dict().items():
             value.copy_(mean[name])
-
-    def _weights(self) -> dict[str, Tensor]:
-        return _weights_of(self.owner.state())
 
     def _at(self, epoch: int, step: int) -> At:
         return At(self.federation.agreed, self.owner.number, epoch, step)

@@ -18,8 +18,8 @@ from ..metrics import bias_corrected_distance_correlation
 from ..roles import Role
 from ..wire import At, FarSide, StepResult
 from ..wire.identity import Identity
+from ..wire.members import Exchange
 from ..wire.message import Kind
-from ..wire.service import Exchange
 from .file import Federation
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from ..roles import Role
 from ..wire.identity import Credentials, Identity, who
 from ..wire.listen import start
 from ..wire.mailbox import Mailbox
+from ..wire.members import Exchange, Members
 from ..wire.remote import RemoteFarSide
-from ..wire.service import Exchange, Members, Service
+from ..wire.service import Service
 from ..wire.states import States
 from ..wire.turns import Order, Sequence, Turns
 from .build import far_party
