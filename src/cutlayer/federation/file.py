@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from math import isfinite, prod
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,6 +18,7 @@ import yaml
 from ..config import Experiment, parse
 from ..errors import ConfigError, did_you_mean
 from ..parts import Part
+from ..plain import bounds, choice, many, seconds, shape, shown, text, whole
 from ..roles import Role
 from ..wire.identity import Identity
 from ..wire.members import Absence
@@ -26,7 +26,6 @@ from ..wire.message import Limits
 
 SCHEMA_VERSION = 1
 MOST = 100_000  # bytes of the file
-MOST_NUMBERS = 2**24  # in one sample
 _PORT = re.compile(r"[0-9]{1,5}")
 # Fields that mean the same as in an experiment, and are checked there.
 AS_IN_EXPERIMENT = (
@@ -199,7 +198,7 @@ def from_plain(raw: Mapping[str, Any]) -> Federation:
     version = raw.get("schema_version")
     if type(version) is not int or version != SCHEMA_VERSION:
         raise ConfigError(
-            f"schema_version: {SCHEMA_VERSION} wanted: got {_shown(version)}; "
+            f"schema_version: {SCHEMA_VERSION} wanted: got {shown(version)}; "
             "another version of cutlayer reads it"
         )
     given = {k: v for k, v in raw.items() if k != "schema_version"}
@@ -232,7 +231,7 @@ def _experiment(given: Mapping[str, Any]) -> Experiment:
     if ":" in Part.parse(settings["model"]).kind:
         raise ConfigError(f"model: a built-in name wanted in a shared file: {settings['model']!r}")
     if not all(isinstance(name, str) for name in _as_list(settings.get("cut", []))):
-        raise ConfigError(f"cut: names of layers wanted: got {_shown(settings['cut'])}")
+        raise ConfigError(f"cut: names of layers wanted: got {shown(settings['cut'])}")
     return parse(settings)
 
 
@@ -253,37 +252,16 @@ def _cross_checks(values: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _shown(value: Any) -> str:
-    """What came, not too much of it; a number of 5,000 digits cannot even be printed."""
-    try:
-        text = repr(value)
-    except ValueError:
-        return "more digits than can be read"
-    return text if len(text) < 200 else f"{text[:200]}…"
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ConfigError(f"text wanted: got {_shown(value)}")
-    return value
-
-
 def _name(value: Any) -> str:
     try:
-        Identity("any", "owner", _text(value))
+        Identity("any", "owner", text(value))
     except ValueError as e:
         raise ConfigError(str(e)) from e
-    return _text(value)
-
-
-def _many(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise ConfigError(f"several in brackets wanted: got {_shown(value)}")
-    return value
+    return text(value)
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    return tuple(map(_name, _many(value)))
+    return tuple(map(_name, many(value)))
 
 
 def _owners(value: Any) -> tuple[str, ...]:
@@ -293,79 +271,32 @@ def _owners(value: Any) -> tuple[str, ...]:
     return found
 
 
-def _whole(least: int, most: int = 2**40) -> Any:
-    def check(value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise ConfigError(
-                f"a whole number from {least} to {most:,} wanted: got {_shown(value)}"
-            )
-        return value
-
-    return check
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    sides = tuple(map(_whole(1, 2**20), _many(value)))
-    if not 1 <= len(sides) <= 4 or prod(sides) > MOST_NUMBERS:
-        raise ConfigError(f"1 to 4 sides, at most {MOST_NUMBERS:,} numbers, wanted: got {sides}")
-    return sides
-
-
-def _seconds(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e9:
-        raise ConfigError(f"seconds above 0 wanted: got {_shown(value)}")
-    return float(value)
-
-
-def _bounds(value: Any) -> tuple[float, float]:
-    pair = _many(value)
-    numbers = [v for v in pair if isinstance(v, int | float) and not isinstance(v, bool)]
-    if len(pair) != 2 or len(numbers) != 2:
-        raise ConfigError(f"two numbers, low and high, wanted: got {_shown(value)}")
-    try:
-        low, high = map(float, numbers)
-    except OverflowError as e:
-        raise ConfigError(f"two finite numbers wanted: {e}") from e
-    if not (isfinite(low) and isfinite(high) and low < high):
-        raise ConfigError(f"low < high, both finite, wanted: got {[low, high]}")
-    return low, high
-
-
-def _choice(*allowed: str) -> Any:
-    def check(value: Any) -> str:
-        if value not in allowed:
-            raise ConfigError(f"{_shown(value)}: unknown{did_you_mean(value, allowed)}")
-        return str(value)
-
-    return check
-
-
 def _addresses(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise ConfigError(f"'NAME: HOST:PORT' lines wanted: got {_shown(value)}")
+        raise ConfigError(f"'NAME: HOST:PORT' lines wanted: got {shown(value)}")
     for name, address in value.items():
-        host, _, port = _text(address).rpartition(":")
+        host, _, port = text(address).rpartition(":")
         if not (host and _PORT.fullmatch(port) and int(port) < 2**16):
-            raise ConfigError(f"HOST:PORT of {name} wanted: got {_shown(address)}")
+            raise ConfigError(f"HOST:PORT of {name} wanted: got {shown(address)}")
     return {_name(k): v for k, v in value.items()}
 
 
 _CHECKS: dict[str, Any] = {
     "federation": _name,
     "session": _name,
-    "input_shape": _shape,
-    "outputs": _whole(1, 2**20),
-    "bounds": _bounds,
+    "input_shape": shape,
+    "outputs": whole(1, 2**20),
+    "bounds": bounds,
     "owners": _owners,
     "server": _name,
     "addresses": _addresses,
     "relays": _names,
     "users": _names,
-    "labels": _choice("server", "owner"),
-    "checkpoint_every": _whole(0),
-    "absent": _choice(*get_args(Literal["wait", "skip", "abort"])),
-    "patience": _seconds,
-    "message_bytes": _whole(1024, 2**31 - 2048),
-    "queries": _whole(0),
+    "labels": choice("server", "owner"),
+    "checkpoint_every": whole(0),
+    "absent": choice(*get_args(Literal["wait", "skip", "abort"])),
+    "patience": seconds,
+    "message_bytes": whole(1024, 2**31 - 2048),
+    "queries": whole(0),
 }
 _WANTED = ("federation", "session", "input_shape", "outputs", "owners", "server")
