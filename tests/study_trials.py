@@ -15,21 +15,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cutlayer.study import Outcome, Trial, run_study
+from cutlayer.study import HandedBackError, Outcome, Trial, run_study
 from cutlayer.trial_log import TrialLog
 
 HERE = Path(__file__).parent
 
 
-def perform(key: str, context: dict[str, Any]) -> None:
+def perform(key: str, context: dict[str, Any]) -> object:
     """Write a file of the key's name, unless it is there."""
     folder, kind = Path(context["folder"]), context.get("kinds", {}).get(key)
     address = context.get("address", "")
     found = folder / f"{key.replace('/', '-')}{address}.txt"
     if found.exists():
-        return _note(folder, "found", key)
+        _note(folder, "found", key)
+        return None
     _note(folder, "work", key)
     time.sleep(context.get("seconds", 0.0))
+    if kind == "handed back" and work(folder)[key] == 1:
+        raise HandedBackError
     if kind == "together":
         _wait(lambda: len({pid for *_, pid in calls(folder)}) == 2)
     if kind == "held":
@@ -58,6 +61,7 @@ def perform(key: str, context: dict[str, Any]) -> None:
     aside.write_text(f"{key}{address}{threads}")
     aside.rename(found)
     _note(folder, "done", key)
+    return context.get("returns", {}).get(key)
 
 
 def _wait(until: Callable[[], bool]) -> None:
@@ -93,5 +97,5 @@ def start(folder: Path, trials: list[Trial], **changes: Any) -> Outcome:
 
 if __name__ == "__main__":
     told = json.loads(sys.argv[1])
-    every = [Trial(key, tuple(after), address) for key, after, address in told.pop("trials")]
+    every = [Trial(key, tuple(after), *rest) for key, after, *rest in told.pop("trials")]
     print(json.dumps(asdict(start(Path(told.pop("folder")), every, **told))))

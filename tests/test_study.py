@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import random
 import shutil
@@ -80,6 +81,36 @@ def log(folder: Path) -> Iterator[TrialLog]:
     opened = TrialLog("trials", f"sqlite:///{folder}/study.db", heartbeat=1)
     yield opened
     opened.close()
+
+
+# --- what is returned, and how long there is --------------------------------
+
+
+def test_what_a_trial_returns_is_found_by_this_start_and_the_next(folder: Path) -> None:
+    trials = [Trial("a"), Trial("b")]
+    told = {"returns": {"a": {"ssim": 0.25, "flags": ["small-n"]}}}
+    first = start(folder, trials, context=told)
+    assert first.found == told["returns"]
+    assert start(folder, trials) == first  # nothing is done again
+
+
+def test_what_is_no_json_fails_the_trial(folder: Path) -> None:
+    outcome = start(folder, [Trial("a")], context={"returns": {"a": math.nan}})
+    assert "JSON compliant" in outcome.failed["a"] and not outcome.found
+
+
+def test_no_trial_is_begun_that_would_end_too_late(folder: Path) -> None:
+    trials = [Trial("long", seconds=1000), Trial("after", after=("long",)), Trial("short")]
+    outcome = start(folder, trials, until=time.time() + 500)
+    assert outcome.finished == ("short",)
+    assert outcome.not_run["long"] == "there was no time left for it"
+    assert start(folder, trials).finished == ("long", "after", "short")
+
+
+def test_a_trial_that_is_handed_back_is_open_again(folder: Path) -> None:
+    told = {"kinds": {"a": "handed back"}}
+    assert start(folder, [Trial("a")], context=told).finished == ("a",)
+    assert work(folder)["a"] == 2
 
 
 # --- order, sharing ---------------------------------------------------------

@@ -1,10 +1,11 @@
 """Many trials, shared out over processes and machines, that can be killed and started again.
 
-A trial is a call of one function with a key. What it finds it keeps itself, by content address; the
-study keeps only who tried what, and how that ended.
+A trial is a call of one function with a key. What it finds it keeps itself, by content address, or
+returns it, if that is small; the study keeps who tried what, how that ended, and what was returned.
 """
 
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
@@ -23,7 +24,9 @@ from typing import Any
 
 from .errors import did_you_mean
 from .memory import keep_freed_memory
-from .trial_log import DEATHS, Standing, TrialLog, database_says
+from .trial_log import DEATHS, HandedBackError, Standing, TrialLog, database_says
+
+__all__ = ["HandedBackError", "Outcome", "Trial", "run_study", "silent"]
 
 OnProgress = Callable[[int, int, tuple[str, ...]], None]  # done or failed, total, running keys
 _POLL = 0.5  # seconds
@@ -37,6 +40,7 @@ class Trial:
     key: str  # unique and readable: "authors-code/noise-0.5/attack"
     after: tuple[str, ...] = ()  # keys that must be finished before this one starts
     address: str = ""  # content address of what the result depends on, see record.address
+    seconds: float = 0.0  # it will take about so long; it is not begun where that is too late
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Outcome:
     finished: tuple[str, ...]  # with those of earlier starts
     failed: dict[str, str]  # by key the reason, one line
     not_run: dict[str, str]  # by key the reason, one line
+    found: dict[str, Any] = field(default_factory=dict)  # by key: what it returned
 
 
 def silent(done: int, total: int, running: tuple[str, ...]) -> None:
@@ -61,6 +66,7 @@ def run_study(
     storage: str,
     workers: int = 1,
     heartbeat: int = 60,
+    until: float | None = None,
     on_progress: OnProgress = silent,
 ) -> Outcome:
     """Perform the trials that are not finished yet, in the order given.
@@ -73,13 +79,16 @@ def run_study(
         trials: What is to be done; the first on the list that is ready is taken next. Trials of
             earlier starts stay finished.
         perform: "package.module:function", called as ``function(key, context)``. It must look for
-            its own record first: after a kill or a lost connection it is called once more.
+            its own record first: after a kill or a lost connection it is called once more. It
+            returns ``None``, or what ``Outcome.found`` is to hold, as JSON makes it. Where it
+            raises ``HandedBackError``, the trial is open again.
         context: What else ``perform`` needs. It arrives as JSON makes it.
         storage: Database URL: ``sqlite:///runs/study.db`` on one machine, ``postgresql://…`` for
             several (SQLite is not safe on most network file systems).
         workers: 1 performs in this process, with its threads. More start as many processes with
             one thread each; a script that does so needs ``if __name__ == "__main__":``.
         heartbeat: Seconds between a running trial's signs of life; the same on every machine.
+        until: As ``time.time()``: no trial is begun that would end later.
         on_progress: Called with the number of trials done, that of all, and the keys that run now
             on any machine; with one worker between trials only.
 
@@ -98,6 +107,7 @@ def run_study(
     _function(perform)
     plan: dict[str, Any] = {"trials": [astuple(t) for t in trials], "perform": perform}
     plan |= {"name": name, "storage": storage, "context": context, "heartbeat": heartbeat}
+    plan |= {"until": until}
     try:
         plan = json.loads(json.dumps(plan))
     except TypeError as e:
@@ -118,8 +128,15 @@ def run_study(
 class _Study:
     """A list of trials and the log about them."""
 
-    def __init__(self, trials: Sequence[Trial], log: TrialLog, perform: Callable[[str], object]):
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        log: TrialLog,
+        perform: Callable[[str], object],
+        until: float | None = None,
+    ) -> None:
         self.trials, self.log, self.perform = trials, log, perform
+        self.until = math.inf if until is None else until
 
     def standings(self) -> dict[str, Standing]:
         known = self.log.standings()
@@ -132,7 +149,7 @@ class _Study:
             now = self.standings()
             ready = (t for t in self.trials if now[t.key].state == "open")
             ready = (t for t in ready if all(now[k].state == "finished" for k in t.after))
-            trial = next(ready, None)
+            trial = next((t for t in ready if time.time() + t.seconds < self.until), None)
             _show(now | ({trial.key: Standing("running")} if trial else {}), on_progress)
             if trial:
                 self.log.attempt(trial.key, trial.address, partial(self.perform, trial.key))
@@ -148,12 +165,18 @@ class _Study:
             if now[key].state in ("open", "running"):
                 missing = [k for k in after[key] if now[k].state != "finished"]
                 causes = [waits.get(k, f"comes after {k!r}, which failed") for k in missing]
-                waits[key] = causes[0] if causes else "another start has just taken it up again"
+                waits[key] = causes[0] if causes else self._why_open()
         return Outcome(
             finished=tuple(k for k, s in now.items() if s.state == "finished"),
+            found={k: s.found for k, s in now.items() if s.found is not None},
             failed={k: s.reason for k, s in now.items() if s.state == "failed"},
             not_run={k: waits[k] for k in now if k in waits},
         )
+
+    def _why_open(self) -> str:
+        if self.until < math.inf:
+            return "there was no time left for it"
+        return "another start has just taken it up again"
 
 
 def _show(now: Mapping[str, Standing], on_progress: OnProgress) -> None:
@@ -166,9 +189,9 @@ def _opened(plan: Mapping[str, Any]) -> Iterator[_Study]:
     """The study that a plan describes, in this process."""
     function = _function(plan["perform"])
     facts = {"heartbeat": plan["heartbeat"], "forgiven": plan.get("forgiven", ())}
-    trials = [Trial(key, tuple(after), address) for key, after, address in plan["trials"]]
+    trials = [Trial(key, tuple(after), *rest) for key, after, *rest in plan["trials"]]
     with closing(TrialLog(plan["name"], plan["storage"], **facts)) as log:
-        yield _Study(trials, log, lambda key: function(key, plan["context"]))
+        yield _Study(trials, log, lambda key: function(key, plan["context"]), plan["until"])
 
 
 def _function(path: str) -> Callable[[str, dict[str, Any]], object]:

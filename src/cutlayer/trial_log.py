@@ -11,6 +11,7 @@ The rows of a study are numbered one at a time, so exactly one finds nobody befo
 """
 
 import hashlib
+import json
 import logging
 import math
 import os
@@ -39,12 +40,17 @@ DEATHS = 3  # so often may the process of one trial die
 _KINDS = "sqlite:///folder/study.db or postgresql://user@host/database"
 
 
+class HandedBackError(Exception):
+    """Raised by a trial that stops of its own accord: it is nobody's fault, and open again."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """Where a trial stands."""
 
     state: Literal["open", "running", "finished", "failed"]
     reason: str = ""  # of failing, one line
+    found: Any = None  # what the trial returned
 
 
 OPEN = Standing("open")
@@ -101,7 +107,8 @@ class TrialLog:
 
         states = {r.state for r in tries}
         if TrialState.COMPLETE in states:
-            return Standing("finished")
+            done = next(r for r in tries if r.state == TrialState.COMPLETE)
+            return Standing("finished", found=done.user_attrs.get("found"))
         if TrialState.RUNNING in states:
             return Standing("running")
         failed = [r for r in tries if r.state == TrialState.FAIL and r.number not in self.forgiven]
@@ -112,7 +119,7 @@ class TrialLog:
         return OPEN
 
     def attempt(self, key: str, address: str, action: Callable[[], object]) -> None:
-        """Do it, unless another process was first, and log how it ended.
+        """Do it, unless another process was first, and log how it ended and what it returned.
 
         Raises:
             KeyboardInterrupt: as the action was interrupted; the trial is handed back.
@@ -122,23 +129,23 @@ class TrialLog:
         claim = {"key": key, "address": address, "host": _host(), "pid": os.getpid()}
         template = create_trial(state=TrialState.RUNNING, user_attrs=claim)
         row = self.storage.create_new_trial(self.study_id, template)
-        ended, wrong = TrialState.PRUNED, dict[str, str]()
+        ended, about = TrialState.PRUNED, dict[str, Any]()
         try:
             number = self.storage.get_trial(row).number
             if self.standings(before=number)[key, address] == OPEN:  # nobody was first
-                with self._beating(row):
-                    wrong = _attempt(action)
-                ended = TrialState.FAIL if wrong else TrialState.COMPLETE
+                with self._beating(row), suppress(HandedBackError):
+                    about = _attempt(action)
+                    ended = TrialState.FAIL if "error" in about else TrialState.COMPLETE
         finally:  # after Ctrl-C, it is still PRUNED
-            self._end(row, ended, **wrong)
+            self._end(row, ended, **about)
 
-    def _end(self, row: int, state: "TrialState", **wrong: str) -> None:
+    def _end(self, row: int, state: "TrialState", **about: Any) -> None:
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
         values = [0.0] if state == TrialState.COMPLETE else None  # a study wants a value
         with suppress(UpdateFinishedTrialError):  # somebody took its process for dead
-            for key, value in wrong.items():
+            for key, value in about.items():
                 self.storage.set_trial_user_attr(row, key, value)
             self.storage.set_trial_state_values(row, state, values)
 
@@ -185,13 +192,15 @@ def database_says(e: BaseException) -> str:
     return " ".join(str(getattr(e, "orig", None) or e).split())
 
 
-def _attempt(action: Callable[[], object]) -> dict[str, str]:
-    """What went wrong, if anything."""
+def _attempt(action: Callable[[], object]) -> dict[str, Any]:
+    """What the action found, as JSON makes it; or what went wrong."""
     try:
-        action()
+        found = action()
+        return {} if found is None else {"found": json.loads(json.dumps(found, allow_nan=False))}
+    except HandedBackError:
+        raise
     except (Exception, SystemExit) as e:
         return {"traceback": traceback.format_exc(), "error": " ".join(said(e).split())}
-    return {}
 
 
 @cache
