@@ -96,7 +96,8 @@ def test_what_a_trial_returns_is_found_by_this_start_and_the_next(folder: Path) 
 
 def test_what_is_no_json_fails_the_trial(folder: Path) -> None:
     outcome = start(folder, [Trial("a")], context={"returns": {"a": math.nan}})
-    assert "JSON compliant" in outcome.failed["a"] and not outcome.found
+    assert "JSON compliant" in outcome.failed["a"]
+    assert not outcome.found
 
 
 def test_no_trial_is_begun_that_would_end_too_late(folder: Path) -> None:
