@@ -1,9 +1,10 @@
-"""Ways to turn messages back into inputs. One file per idea."""
+"""Ways to turn messages back into inputs, or to read a label off them. One file per idea."""
 
 from .affine_inverse import AffineInverse
 from .base import Attack, Reconstruction
 from .confidence import ConfidenceInversion
 from .floors import ClassMean, MeanSample, NearestAuxiliary
+from .inference import FarSegmentReads, Inference, LabelInference, about
 from .inverse_network import InverseNetwork
 from .likelihood import MaximumLikelihood
 from .prior import GaussianPrior, total_variation
@@ -16,6 +17,10 @@ ATTACKS: dict[str, type[Reconstruction]] = {
     "shadow": Shadow,
     "confidence-inversion": ConfidenceInversion,
 }
+INFERENCES: dict[str, type[Inference]] = {  # these read a label, and rebuild nothing
+    "label-inference": LabelInference,
+    "far-segment-reads": FarSegmentReads,
+}
 FLOORS: dict[str, type[Reconstruction]] = {
     "mean": MeanSample,
     "class-mean": ClassMean,
@@ -25,16 +30,21 @@ FLOORS: dict[str, type[Reconstruction]] = {
 __all__ = [
     "ATTACKS",
     "FLOORS",
+    "INFERENCES",
     "AffineInverse",
     "Attack",
     "ClassMean",
     "ConfidenceInversion",
+    "FarSegmentReads",
     "GaussianPrior",
+    "Inference",
     "InverseNetwork",
+    "LabelInference",
     "MaximumLikelihood",
     "MeanSample",
     "NearestAuxiliary",
     "Reconstruction",
     "Shadow",
+    "about",
     "total_variation",
 ]
