@@ -2,5 +2,5 @@
 
 from typing import Literal
 
-Role = Literal["server", "relay", "owner", "user"]
-ROLES: tuple[Role, ...] = ("server", "relay", "owner", "user")
+Role = Literal["server", "relay", "owner", "user", "auditor"]
+ROLES: tuple[Role, ...] = ("server", "relay", "owner", "user", "auditor")

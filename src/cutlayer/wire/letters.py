@@ -148,6 +148,15 @@ def checked(
     return _named(_trusted(_certificate(certificate), authority), expected, without)
 
 
+def holder(certificate: bytes, authority: bytes, *, without: Iterable[int] = ()) -> Identity:
+    """Whose certificate it is, see ``checked``.
+
+    Raises:
+        LetterError: anything that ``checked`` refuses, whoever is expected.
+    """
+    return _in_force(_trusted(_certificate(certificate), authority), without)
+
+
 def _certificate(encoded: bytes, *, der: bool = False) -> x509.Certificate:
     load = x509.load_der_x509_certificate if der else x509.load_pem_x509_certificate
     try:
@@ -187,13 +196,16 @@ def _is_authority(found: x509.Certificate) -> bool:
 
 def _named(found: x509.Certificate, expected: Identity, without: Iterable[int]) -> x509.Certificate:
     """The same, if it names the one expected and was not revoked."""
+    if (named := _in_force(found, without)) != expected:
+        raise LetterError(f"a certificate of {expected} wanted: got one of {named}")
+    return found
+
+
+def _in_force(found: x509.Certificate, without: Iterable[int]) -> Identity:
     try:
-        holder = who(found.public_bytes(serialization.Encoding.PEM), without=without)
+        return who(found.public_bytes(serialization.Encoding.PEM), without=without)
     except _BAD as e:
         raise LetterError(str(e)) from e
-    if holder != expected:
-        raise LetterError(f"a certificate of {expected} wanted: got one of {holder}")
-    return found
 
 
 def _holder(found: x509.Certificate) -> Identity:
