@@ -42,6 +42,7 @@ MAY_IMPORT = {  # anything not listed is forbidden
     "trial_log": set(),
     "study": {"trial_log"},  # knows nothing of what its trials do
     "parts": {"attacks", "data", "defences", "models"},
+    "policy": {"defences", "parts", "plain", "wire"},  # the federation knows it, not the audit
     "config": {"parts", "threat"},
     "adversary": {"defences", "threat"},
     "auxiliary": {"config", "data", "victims"},

@@ -242,6 +242,12 @@ def _identity(parser: argparse.ArgumentParser) -> None:
     )
     revoke = add("revoke", "Take a certificate back.")
     revoke.add_argument("certificate", type=Path, metavar="FILE", help="certificate.pem")
+    sign_text = "Sign a policy as its auditor: look at what is in it first."
+    sign = actions.add_parser("sign", help=sign_text, description=sign_text, allow_abbrev=False)
+    sign.add_argument("policy", type=Path, metavar="POLICY", help="file, from 'cutlayer audit'")
+    sign.add_argument(
+        "--identity", type=Path, required=True, metavar="DIR", help="folder of an auditor"
+    )
 
 
 def _paper(text: str) -> str:

@@ -1,10 +1,11 @@
 """``cutlayer identity``: an authority for a federation, and certificates for its parties."""
 
 import argparse
+import json
 from datetime import timedelta
 from pathlib import Path
 
-from .wire.identity import Authority, Identity, when, who
+from .wire.identity import Authority, Credentials, Identity, when, who
 
 
 def identity_create(arguments: argparse.Namespace) -> int:
@@ -37,6 +38,19 @@ def identity_revoke(arguments: argparse.Namespace) -> int:
     authority = Authority(arguments.authority)
     authority.revoke(content)
     print(f"revoked {identity}: give {authority.folder / 'revoked.json'} to everybody who listens")
+    return 0
+
+
+def identity_sign(arguments: argparse.Namespace) -> int:
+    """Sign a policy."""
+    from .policy import sign
+
+    credentials = Credentials.load(arguments.identity)
+    signed = sign(arguments.policy, credentials)
+    for name, value in signed.plain().items():
+        print(f"{name}: {json.dumps(value)}")
+    until = _until(arguments.identity)
+    print(f"signed by {who(credentials.certificate)}; the signature holds until {until}")
     return 0
 
 
