@@ -20,7 +20,7 @@ def front(audit: Audit, *, width: float = 7, height: float = 4.6) -> bytes | Non
     for i, cut in enumerate(dict.fromkeys(c.cut for c in shown)):
         for c in (c for c in shown if c.cut == cut):
             _point(axes, audit, c, PALETTE[i % len(PALETTE)])
-        axes.plot([], [], "o", color=PALETTE[i % len(PALETTE)], label=literal(f"cut after {cut}"))
+        axes.plot([], [], "o", color=PALETTE[i % len(PALETTE)], label=_short(f"cut after {cut}"))
     _line(axes, audit, shown)
     _mark(axes, audit, shown)
     guess = audit.chance.get(audit.protect)
@@ -76,8 +76,13 @@ def _mark(axes: "Axes", audit: Audit, shown: list[Configuration]) -> None:
     ):
         for c in (c for c in shown if c.key == key):
             x, y = _at(audit, c)
-            ring = {"markersize": 15, "markerfacecolor": "none", "markeredgecolor": INK}
-            axes.plot([x], [y], "o", label=literal(f"{words}: {c.words}, {c.cut}"), **ring)
+            label = _short(f"{words}: {c.words}, {c.cut}")
+            axes.plot([x], [y], "o", ms=15, mfc="none", mec=INK, label=label)
+
+
+def _short(label: str) -> str:
+    """As it is; a long one would leave the points no room."""
+    return literal(label if len(label) < 60 else f"{label[:58]}…")
 
 
 def _error(e: Estimate, scale: float) -> list[list[float]] | None:

@@ -19,7 +19,6 @@
   const number = (v) => (!known(v) ? "–" : protect === "pixels" ? v.toFixed(3) : percent(v));
   const points = (v) => (known(v) ? (v * 100).toFixed(1).replace("-0.0", "0.0") : "–");
   const interval = (e, show) => (known(e[1]) && known(e[2]) ? show(e[1]) + " … " + show(e[2]) : "");
-  const title = (c) => c.words + ", cut after " + c.cut;
   const granted = (a) => a.threats.some((t) => threats.has(t));
   const leaks = (a) => a.leakage[protect] || [null, null, null];
 
@@ -62,7 +61,7 @@
   }
 
   const hover = (s) => [
-    "<b>" + wrapped(title(s.c)) + "</b>",
+    "<b>" + wrapped(s.c.title) + "</b>",
     "accuracy given up: " + points(s.c.lost[0]) + " points (" + interval(s.c.lost, points) + ")",
     "worst attacker: " + wrapped(s.worst.name),
     "learns " + number(leaks(s.worst)[0]) + " (" + interval(leaks(s.worst), number) + "), guessing " + number(data.chance[protect]),
@@ -110,7 +109,7 @@
     const axis = { gridcolor: line, zeroline: false, linecolor: muted, showline: true, ticks: "outside", tickcolor: muted, automargin: true };
     Plotly.react(plot, traces, {
       paper_bgcolor: page, plot_bgcolor: page, font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
-      margin: { l: 56, r: 12, t: 10, b: 44 }, hovermode: "closest", shapes, annotations,
+      margin: { l: 56, r: 12, t: 10, b: 44, pad: 4 }, hovermode: "closest", shapes, annotations,
       xaxis: { ...axis, title: { text: "accuracy given up, percentage points", standoff: 6 }, nticks: narrow ? 5 : 9 },
       yaxis: { ...axis, title: { text: "leakage, worst case", standoff: 6 }, tickformat: protect === "pixels" ? "" : ".0%", rangemode: "tozero" },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
@@ -134,7 +133,7 @@
     document.querySelector("#front tbody").replaceChildren(...listed.map((s) => {
       const row = element("tr", "", s.c.key === data.recommended ? "reference" : ""), head = element("th");
       head.scope = "row";
-      const button = element("button", title(s.c), "point");
+      const button = element("button", s.c.title, "point");
       button.type = "button";
       button.dataset.key = s.c.key;
       head.append(button);
@@ -196,7 +195,7 @@
 
   function say(seen, along) {
     const mark = seen.find((s) => s.c === chosen) || (chosen ? null : along[along.length - 1]);
-    const about = chosen ? (data.recommended ? "the recommendation" : "the nearest setting") : mark ? title(mark.c) : "";
+    const about = chosen ? (data.recommended ? "the recommendation" : "the nearest setting") : mark ? mark.c.title : "";
     document.getElementById("said").textContent = !threats.size ? "Nobody is feared: choose at least one threat model."
       : !mark ? "None of these was tried on " + (about || "anything") + "."
       : "Worst attacker of " + about + ": " + mark.worst.name + ", " + number(leaks(mark.worst)[0]) + " (guessing " + number(data.chance[protect]) + ").";

@@ -117,8 +117,9 @@ def _one(t: Tensor, original: Tensor | None, alt: str) -> Drawn:
         return Drawn(alt, "image", _png(t), max(t.shape[1:]) < _CRISP)
     if t.dim() == 1:
         return Drawn(alt, "bars", bars=_bars(t, original))
-    before = "" if original is None else _points(original)
-    return Drawn(alt, "curve", original=before, rebuilt=_points(t))
+    if original is None:
+        return Drawn(alt, "curve", original=_points(t))
+    return Drawn(alt, "curve", original=_points(original), rebuilt=_points(t))
 
 
 def _png(t: Tensor) -> str:

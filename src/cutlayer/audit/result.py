@@ -221,6 +221,12 @@ class Audit:
         """
         return {c.key: c for c in self.configurations}[key]
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        from .notebook import notebook
+
+        return notebook(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:

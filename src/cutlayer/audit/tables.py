@@ -7,7 +7,7 @@ from typing import Any
 from ..record import Estimate
 from ..report.tables import as_csv
 from .result import Attacked, Audit, Configuration, Place
-from .words import NONE
+from .words import NONE, title
 
 _ESTIMATE = ("value", "low", "high", "n")
 _CERTIFICATE = ("certificate_cut", "certificate", "certificate_floor", "certificate_holds")
@@ -77,6 +77,7 @@ def chart(audit: Audit) -> dict[str, Any]:
                 "key": c.key,
                 "cut": c.cut,
                 "words": c.words,
+                "title": title(c),
                 "defended": bool(c.defence),
                 "kept": c.limits.get("accuracy") != "no",
                 "thorough": c.thorough,

@@ -106,7 +106,7 @@ def limit(name: str, value: float, protect: str) -> str:
 
 def title(c: Configuration) -> str:
     """A configuration as a person would say it."""
-    return f"{c.words}, cut after {c.cut}"
+    return f"{c.words if c.defence else 'no defence'}, cut after {c.cut}"
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,14 @@ def write(
     return Path(folder) / "index.html"
 
 
-def put_in_place(content: Mapping[str, bytes], folder: Path) -> None:
-    """Write files by name, each moved in whole; figures left over from an earlier page go."""
+def put_in_place(
+    content: Mapping[str, bytes], folder: Path, *, optional: Sequence[str] = _OPTIONAL
+) -> None:
+    """Write files by name, each moved in whole; figures left over from an earlier page go.
+
+    Args:
+        optional: Names of these figures.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".report.{os.getpid()}"
     try:
@@ -78,7 +84,7 @@ def put_in_place(content: Mapping[str, bytes], folder: Path) -> None:
             (aside / name).write_bytes(data)
         for name in content:
             os.replace(aside / name, folder / name)
-        for name in _OPTIONAL:
+        for name in optional:
             if name not in content:
                 (folder / name).unlink(missing_ok=True)
     finally:
