@@ -1,6 +1,6 @@
 """The victims use the network, and somebody listens."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +33,23 @@ class Heard:
 
 
 @torch.no_grad()
+def served(
+    network: Network, x: Tensor, *, repeats: int, root: int
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """What leaves the owner while serving, for whoever has put the defences into that phase.
+
+    Yields:
+        Number of a part, its inputs ``(n, ...)`` and their messages ``(n, repeats, ...)``. The
+        messages of all never lie in memory together.
+    """
+    size = max(1, min(256, 8192 // repeats))
+    for i, part in enumerate(x.split(size)):
+        with stream(root, "serve", i):
+            messages = network.defended.repeats(part, repeats)
+        yield i, part, messages
+
+
+@torch.no_grad()
 def overhear(
     network: Network,
     seat: Seat | PredictionApi,
@@ -47,27 +64,24 @@ def overhear(
 ) -> Heard:
     """Every victim sends ``repeats`` messages; the server answers, the listeners reconstruct.
 
-    Listeners are given messages; the floor that answers by class, and no other, the labels. The
-    messages of all victims never lie in memory together.
+    Listeners are given messages; the floor that answers by class, and no other, the labels.
 
     Args:
         keep: How many first messages to keep.
     """
     made: dict[str, list[Tensor]] = {name: [] for name in listeners}
-    logits, answers, sent, square, count = [], [], [], 0.0, 0
-    size = max(1, min(256, 8192 // repeats))
+    logits, answers, sent, square, count, done = [], [], [], 0.0, 0, 0
     chain = network.defended.defence
     with in_phase(chain, "serve"):
-        for i, (part, labels) in enumerate(zip(x.split(size), y.split(size), strict=True)):
-            on_progress("reconstruct", i * size, len(x))
-            with stream(root, "serve", i):
-                messages = network.defended.repeats(part, repeats)
+        for i, part, messages in served(network, x, repeats=repeats, root=root):
+            on_progress("reconstruct", done, len(x))
+            labels = y[done : done + len(part)]
             logits.append(network.far.predict(messages[:, 0]))
             messages = seat.heard(messages, part)
             if isinstance(seat, PredictionApi):
                 answers.append(messages[:, 0])
-            if i * size < keep:
-                sent.append(messages[:, 0][: keep - i * size])
+            if done < keep:
+                sent.append(messages[:, 0][: keep - done])
             with stream(root, "loudness", i):
                 quiet = chain.without_noise(network.defended.emit(part).z).double()
             square, count = square + float(quiet.square().sum()), count + quiet.numel()
@@ -75,6 +89,7 @@ def overhear(
                 with stream(root, "reconstruct", name, i):
                     told = labels if isinstance(listener, ClassMean) else None
                     made[name].append(listener.reconstruct(Observed(messages, told)))
+            done += len(part)
     x_hat = {name: torch.cat(parts) for name, parts in made.items()}
     rms = (square / max(count, 1)) ** 0.5
     released = torch.cat(answers) if answers else None
