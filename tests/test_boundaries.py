@@ -80,6 +80,7 @@ def test_every_part_keeps_to_its_neighbours() -> None:
         "experiment",
         "federation",
         "identity_command",
+        "inferring",
         "network",
         "overhear",
         "papers",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from .record import Record, Scores
+from .record import Estimate, Record, Scores
 
 FLAGS: dict[str, str] = {
     "attack-below-floor": "The attack is no better than guessing without having seen anything: "
@@ -65,6 +65,12 @@ def of_run(
         accuracy = utility["accuracy"].value
         if accuracy is None or accuracy < min(1.5 * chance, (1 + chance) / 2):
             found.append("no-utility")
+    found += _of_setting(victims, stochastic, repeats, duplicates)
+    return found
+
+
+def _of_setting(victims: int, stochastic: bool, repeats: int, duplicates: int) -> list[str]:
+    found = []
     if stochastic and repeats == 1:
         found.append("randomised-defence-single-query")
     if victims < ENOUGH_VICTIMS:
@@ -72,6 +78,31 @@ def of_run(
     if duplicates:
         found.append("overlapping-data")
     return found
+
+
+def of_inference(
+    *,
+    guessed: Sequence[tuple[Estimate, float]],
+    victims: int,
+    finite: bool,
+    converged: bool | None,
+    stochastic: bool,
+    repeats: int,
+    duplicates: int,
+) -> list[str]:
+    """The flags of labels read from messages.
+
+    Args:
+        guessed: Shares of labels named rightly, and what guessing gives of each; one has to be
+            above that with its whole interval.
+        finite: All scores are numbers.
+    """
+    found = [] if finite else ["non-finite-reconstruction"]
+    if not any(e.low is not None and e.low > chance for e, chance in guessed):
+        found.append("attack-below-floor")
+    if converged is False:
+        found.append("attack-not-converged")
+    return found + _of_setting(victims, stochastic, repeats, duplicates)
 
 
 def across(records: Sequence[Record]) -> dict[str, list[str]]:
