@@ -44,6 +44,7 @@ class Service:
         mailbox: What it keeps for others.
         limits: What is read at all.
         queries: Samples that each party may ask about; 0: no limit.
+        trains: Whether its weights may change; else it answers predictions, and keeps letters.
         watch: Is told of every message.
     """
 
@@ -59,12 +60,14 @@ class Service:
         limits: Limits | None = None,
         absence: Absence | None = None,
         queries: int = 0,
+        trains: bool = True,
         watch: Callable[[Exchange], None] = lambda exchange: None,
     ) -> None:
         self.far, self.session, self.members = far, session, members
         self.order, self.states, self.mailbox = order, states, mailbox
         self.limits, self.absence = limits or Limits(), absence or Absence()
         self.watch, self.finished, self.ended = watch, threading.Event(), ""
+        self.trains = trains
         self._turn = threading.Condition()  # one message at a time changes the weights
         self._answered: dict[int, Event] = {}
         self._returns: Counter[tuple[int, int, int]] = Counter()
@@ -157,6 +160,11 @@ class Service:
         with self._turn:
             if self.ended:
                 raise WireError(self.ended)
+            if not (self.trains or _is_final(message)):
+                raise WireError(
+                    "a message of who predicts wanted: this party serves weights that it was "
+                    "given, and trains nothing; 'cutlayer predict' asks it"
+                )
             if self._forgot(message):
                 return self._behind(message)
             try:
@@ -168,11 +176,10 @@ class Service:
     def _forgot(self, message: Message) -> bool:
         """Whether an owner has yet to say that it is there, to this process."""
         order = self.order
-        final = message.kind == Kind.POST and message.text.startswith("final/")
         return (
             isinstance(order, Turns)
             and message.owner in order.missing
-            and not (final or message.kind == Kind.HELLO)
+            and not (_is_final(message) or message.kind == Kind.HELLO)
         )
 
     def _handled(self, message: Message, alive: Callable[[], bool]) -> Message:
@@ -456,6 +463,11 @@ class Service:
 
 KEPT_LETTERS = 2  # of each owner
 MOST_RETURNS = 50  # of one owner to one place
+
+
+def _is_final(message: Message) -> bool:
+    """Whether it is the trained segment, for users."""
+    return message.kind == Kind.POST and message.text.startswith("final/")
 
 
 def _event(message: Message) -> Event:
