@@ -17,15 +17,17 @@ from ..data import Dataset
 from ..defences import Chain, Defended
 from ..draws import LEAST
 from ..errors import ConfigError
-from ..parties import Owner, Relay, Server
+from ..parties import Owner, Relay, Server, check_weights
 from ..parts import Part, constructed, resolve
 from ..streams import stream
+from ..tensor_file import load_tensors
 from ..training import Plan
 from ..wire import FarSide
 from ..wire.labels import LabelsHere
 from .file import Federation
 
 MOST_PARAMETERS = 500_000_000
+_MARK = "segment."  # of an owner's segment beside its defences
 
 
 def plan_of(f: Federation) -> Plan:
@@ -82,6 +84,28 @@ def whole_chain(f: Federation) -> FarSide:
         far = far_party(f, place, far)
     assert far is not None
     return as_labels_are(f, far)
+
+
+def give_weights(segment: nn.Module, path: Path) -> None:
+    """Put weights from a file into a segment: an audited one, or what ``join`` wrote.
+
+    Raises:
+        ConfigError: no such file, weights of another segment, or some that are not finite.
+    """
+    try:
+        found = load_tensors(path)
+    except (OSError, ValueError) as e:
+        said = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        raise ConfigError(f"weights {path}: cannot read: {said}") from e
+    if all(name.startswith(_MARK) for name in found):
+        found = {name.removeprefix(_MARK): t for name, t in found.items()}
+    try:
+        check_weights(segment, found, source=f"weights {path}")
+    except ValueError as e:
+        raise ConfigError(f"{e}; this party's segment alone is wanted") from e
+    if not all(bool(torch.isfinite(t).all()) for t in found.values()):
+        raise ConfigError(f"weights {path}: finite values wanted: got NaN or infinity")
+    segment.load_state_dict(found)
 
 
 def as_labels_are(f: Federation, far: FarSide) -> FarSide:

@@ -18,13 +18,16 @@ from torch import Tensor
 from ..data import Dataset
 from ..draws import LEAST
 from ..errors import ConfigError
+from ..policy import Policy
+from ..policy import read as read_policy
 from ..tensor_file import load_tensors, save_tensors
 from ..wire import FarSide
 from ..wire.identity import Credentials, revoked
 from ..wire.remote import RemoteFarSide
 from ..wire.states import States
-from . import build
+from . import build, covered
 from . import serve as serving
+from .allowance import Allowance
 from .file import Federation, read
 from .letters import Correspondence, final_letter
 from .member import Member
@@ -44,11 +47,13 @@ def relay(arguments: argparse.Namespace) -> int:
 
 def _listen(arguments: argparse.Namespace, role: str) -> int:
     f, stop = _prepared(arguments), _stopped()
-    found = serving.identity_of(Credentials.load(arguments.identity), f)
+    credentials = Credentials.load(arguments.identity)
+    found = serving.identity_of(credentials, f)
     if found.role != role:
         raise ConfigError(f"identity: a {role} wanted: got {found}")
     with ExitStack() as stack:
-        more: dict[str, Any] = {"address": arguments.address}
+        more: dict[str, Any] = {"address": arguments.address, "weights": arguments.weights}
+        more["policy"] = _policy(arguments, credentials)
         if arguments.metrics:
             more["watch"] = metrics = ServerMetrics(f)
             stack.enter_context(shown(metrics.registry, arguments.metrics))
@@ -56,7 +61,8 @@ def _listen(arguments: argparse.Namespace, role: str) -> int:
         listening = stack.enter_context(serving.listening(f, *where, **more))
         print(f"{found} listens on port {listening.port}; Ctrl-C stops it", flush=True)
         stop.wait()
-    print("stopped; the same command goes on from the last checkpoint")
+    after = "from the last checkpoint" if arguments.weights is None else "as it was"
+    print(f"stopped; the same command goes on {after}")
     return 0
 
 
@@ -65,7 +71,10 @@ def join(arguments: argparse.Namespace) -> int:
     f = _prepared(arguments)
     credentials = Credentials.load(arguments.identity)
     number = f.number_of(serving.identity_of(credentials, f))
-    defence = build.defences(arguments.defence)
+    policy = _policy(arguments, credentials)
+    if policy is not None:
+        covered.check_file(policy, f, "train")
+    defence = covered.agreed_defences(policy, arguments.defence)
     dataset = build.data_of(f, arguments.data, arguments.data_root)
     secret = build.own_secret(arguments.store / "secret.key")
     owner = build.owner(f, number, _share(dataset, "train"), defence, secret)
@@ -109,12 +118,19 @@ def predict(arguments: argparse.Namespace) -> int:
     """``cutlayer predict``."""
     f = _prepared(arguments)
     credentials = Credentials.load(arguments.identity)
-    x, y = _share(build.data_of(f, arguments.data, arguments.data_root), "test")
+    policy = _policy(arguments, credentials)
+    if policy is not None:
+        covered.check_file(policy, f, "serve")
+    dataset = build.data_of(f, arguments.data, arguments.data_root)
+    x, y = _share(dataset, "test")
     if arguments.first:
         x, y = x[: arguments.first], y[: arguments.first]
     with serving.reached(f, f.chain[0], credentials) as remote:
-        state, about = final_letter(f, credentials, remote, _without(arguments.revoked))
-        served = Served.opened(f, state, about, os.urandom(LEAST))
+        served = _served(f, arguments, policy, dataset.classes, remote, credentials)
+        if policy is not None:
+            allowance = Allowance(arguments.identity, policy.identity, policy.queries)
+            allowance.check(len(x))
+            served.allow = allowance.take
         found = torch.cat(list(served.predict(x, remote, batch_size=arguments.batch_size)))
     right = float((found.argmax(1) == y).float().mean())
     print(f"{len(x)} predictions; {right:.2%} are as the data set's labels say")
@@ -122,6 +138,30 @@ def predict(arguments: argparse.Namespace) -> int:
         _write(arguments.out, found, served.classes)
         print(f"written to {arguments.out}")
     return 0
+
+
+def _served(
+    f: Federation,
+    arguments: argparse.Namespace,
+    policy: Policy | None,
+    classes: tuple[str, ...],
+    remote: RemoteFarSide,
+    credentials: Credentials,
+) -> Served:
+    """The owner's side: from a file, or as an owner's letter has it."""
+    secret = os.urandom(LEAST)
+    if arguments.weights is not None:
+        defence = covered.agreed_defences(policy, arguments.defence)
+        served = Served.given(f, arguments.weights, defence, classes, secret)
+        source = str(arguments.weights)
+    elif arguments.defence:
+        raise ConfigError("--defence: --weights wanted with it: an owner's letter names its own")
+    else:
+        state, about = final_letter(f, credentials, remote, _without(arguments.revoked))
+        served, source = Served.opened(f, state, about, secret), "the owner's letter"
+    if policy is not None:
+        covered.check_served(policy, served, source=source)
+    return served
 
 
 def health(arguments: argparse.Namespace) -> int:
@@ -152,6 +192,15 @@ def _prepared(arguments: argparse.Namespace) -> Federation:
     if threads := getattr(arguments, "threads", 0):
         torch.set_num_threads(threads)
     return read(arguments.federation)
+
+
+def _policy(arguments: argparse.Namespace, credentials: Credentials) -> Policy | None:
+    if arguments.policy is None:
+        return None
+    taken = _without(arguments.revoked)
+    found = read_policy(arguments.policy, authority=credentials.authority, revoked=taken)
+    print(f"under policy {found.identity}: {json.dumps(found.audit)}")
+    return found
 
 
 def _letters(

@@ -26,21 +26,23 @@ def add_commands(add: Add) -> None:
         listens.add_argument(
             "--address", metavar="HOST:PORT", help="to listen on; default: as the file says"
         )
+        listens.add_argument(
+            "--weights",
+            type=Path,
+            metavar="FILE",
+            help="safetensors of this party's segment; then nothing is trained",
+        )
+        _policy(listens)
         _metrics(listens)
         _threads(listens)
 
     join = add("join", "Take part in a federation's training with data that stays here.")
     _party(join)
     _data(join)
-    join.add_argument(
-        "--defence",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="what is done before anything is sent, repeatable; this owner's own",
-    )
+    _defence(join, "this owner's own")
     _kept(join)
     _revoked(join)
+    _policy(join)
     _metrics(join)
     _threads(join)
 
@@ -59,7 +61,15 @@ def add_commands(add: Add) -> None:
     predict.add_argument(
         "--batch-size", type=int, default=256, metavar="N", help="samples a message (default: 256)"
     )
+    predict.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="safetensors of the owner's segment (default: what an owner left for this user)",
+    )
+    _defence(predict, "with --weights")
     _revoked(predict)
+    _policy(predict)
     _threads(predict)
 
     _party(add("health", "Ask the server how it is."))
@@ -81,6 +91,25 @@ def _data(parser: argparse.ArgumentParser) -> None:
         "--data", required=True, metavar="NAME", help="data set, NAME or NAME:argument=value,..."
     )
     parser.add_argument("--data-root", metavar="DIR", help="folder that holds the data files")
+
+
+def _defence(parser: argparse.ArgumentParser, whose: str) -> None:
+    parser.add_argument(
+        "--defence",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"what is done before anything is sent, repeatable; {whose}",
+    )
+
+
+def _policy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--policy",
+        type=Path,
+        metavar="FILE",
+        help="of an audit, signed: whatever it does not cover is refused (default: none)",
+    )
 
 
 def _kept(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 
 from ..errors import ConfigError
+from ..policy import Policy
 from ..roles import Role
 from ..wire.identity import Credentials, Identity, who
 from ..wire.listen import start
@@ -18,7 +19,8 @@ from ..wire.remote import RemoteFarSide
 from ..wire.service import Service
 from ..wire.states import States
 from ..wire.turns import Order, Sequence, Turns
-from .build import far_party
+from . import covered
+from .build import far_party, give_weights
 from .file import Federation
 
 _log = logging.getLogger(__name__)
@@ -57,36 +59,51 @@ def listening(
     *,
     address: str | None = None,
     watch: Callable[[Exchange], None] = lambda exchange: None,
+    weights: Path | None = None,
+    policy: Policy | None = None,
 ) -> Iterator[Listening]:
     """The server or a relay, by the identity in that folder, while the block runs.
 
     Args:
         address: HOST:PORT to listen on; port 0 for any; by default what the file says.
         watch: Is told of every message.
+        weights: Of this party's segment; then nothing is trained, and predictions are answered.
+        policy: What is allowed; anything else is refused.
 
     Raises:
-        ConfigError: an identity that is neither.
+        ConfigError: an identity that is neither, weights of another segment, or something that the
+            policy does not cover.
         OSError: the address cannot be had, or the store not be written.
         ValueError: states of another training, credentials that are over.
     """
     credentials = Credentials.load(folder)
     party = identity_of(credentials, f)
     place = f.place_of(party)
+    if policy is not None:
+        covered.check_file(policy, f, "serve" if weights else "train")
     last = place == len(f.chain) - 1
     with nullcontext() if last else reached(f, f.chain[place + 1], credentials) as behind:
+        far = far_party(f, place, behind)
+        if weights is not None:
+            give_weights(far.module, weights)
+            if policy is not None:
+                covered.check_weights(policy, far.module, party=place + 1, source=str(weights))
+        queries = covered.fewest(f.queries, policy.queries if policy else 0)
         service = Service(
-            far_party(f, place, behind),
+            far,
             session=f.agreed,
             members=_members(f, place),
-            order=_order(f, place),
+            order=Sequence() if weights else _order(f, place),
             states=States(store / "states", f.identity, kept=len(f.owners) + 2),
             mailbox=Mailbox(store / "mailbox"),
             limits=f.limits,
             absence=f.absence,
-            queries=0 if place else f.queries,
+            queries=0 if place else queries,
+            trains=weights is None,
             watch=watch,
         )
-        service.resume()
+        if weights is None:
+            service.resume()
         where = address or f.address_of(party.name)
         server, port = start(service, credentials, address=where, revoked_list=revoked_list)
         _log.info("%s listens on %s, port %d", party, where, port)
