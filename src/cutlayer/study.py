@@ -250,22 +250,20 @@ def _supervise(study: _Study, plan: dict[str, Any], workers: int, on_progress: O
                 _start(text, crew)
             _show(study.standings(), on_progress)
     finally:
-        for p in crew:
-            p.terminate()
-        for p in crew:
-            p.join(10)
-            p.kill()  # it is deep in a library, where no signal is heard
-            p.join()
+        stop_processes(crew)
         if crew:
             study.log.sweep(handed_back=True)
 
 
-def _start(plan: str, crew: list[SpawnProcess]) -> None:
-    """One more worker, with one thread: its environment must say so before torch is loaded.
+def start_process(target: Callable[[str], object], told: str) -> SpawnProcess:
+    """One more process, with one thread: its environment must say so before torch is loaded.
 
     It is born deaf to Ctrl-C, which is its parent's affair; the parent hears it a little later.
+
+    Args:
+        target: A function of a module. told: What it is called with.
     """
-    process = multiprocessing.get_context("spawn").Process(target=_worker, args=(plan,))
+    process = multiprocessing.get_context("spawn").Process(target=target, args=(told,))
     before = {k: os.environ[k] for k in _ONE_THREAD if k in os.environ}
     if os.name == "posix":
         resource_tracker.ensure_running()  # if it started in between, it would lift the block
@@ -273,19 +271,38 @@ def _start(plan: str, crew: list[SpawnProcess]) -> None:
     try:
         os.environ.update(_ONE_THREAD)
         process.start()
-        crew.append(process)
     finally:
         for name in _ONE_THREAD.keys() - before:
             os.environ.pop(name, None)
         os.environ.update(before)
         if os.name == "posix":
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return process
+
+
+def stop_processes(crew: Sequence[SpawnProcess]) -> None:
+    """Tell all to stop, and see to it that they do."""
+    for p in crew:
+        p.terminate()
+    for p in crew:
+        p.join(10)
+        p.kill()  # it is deep in a library, where no signal is heard
+        p.join()
+
+
+def _start(plan: str, crew: list[SpawnProcess]) -> None:
+    crew.append(start_process(_worker, plan))
+
+
+def begin_process() -> None:
+    """What a started process does first: SIGTERM stops it as Ctrl-C would."""
+    keep_freed_memory()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _worker(plan: str) -> None:
     """A worker process; when told to stop it hands its trial back."""
-    keep_freed_memory()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C would
+    begin_process()
     parent = multiprocessing.parent_process()
     assert parent is not None
     try:
