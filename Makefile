@@ -4,16 +4,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench kill fuzz namespaces docs clean
+.PHONY: demo test browser lint bench kill fuzz namespaces docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/cutlayer demo
 
-test: $(VENV)/.test
+test: $(VENV)/.test browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+# Debian's Chromium, for the tests that open the pages; where it cannot be had, they skip and say so.
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=1 -o Acquire::http::Timeout=30
+CHROMIUM := $(APT) install -y --no-install-recommends chromium chromium-driver
+browser:
+	@command -v chromedriver >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+	  { $(CHROMIUM) || { $(APT) update && $(CHROMIUM); }; } >/dev/null 2>&1 || \
+	  echo "no chromium from apt-get: tests that open the pages in it will skip"
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks

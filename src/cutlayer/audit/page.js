@@ -116,6 +116,8 @@
       hoverlabel: { align: "left", bgcolor: colour("--panel"), bordercolor: muted, font: { color: ink, size: 12 } },
       ...(paper ? { width: 640 } : { autosize: true }),
     }, { responsive: true, displaylogo: false, displayModeBar: false });
+    // The plot as a whole has a label; its parts, and Plotly's own drawing board, would be read out.
+    document.querySelectorAll(".plot svg, #js-plotly-tester").forEach((svg) => svg.setAttribute("aria-hidden", "true"));
     return { seen, along };
   }
 
