@@ -128,6 +128,7 @@ def test_a_checksum_is_of_names_types_shapes_and_bytes() -> None:
         base | {"a": torch.tensor([[0.0, 0, 0], [0, 0, 1e-45]])},
         base | {"a": -torch.zeros(2, 3)},
         base | {"b": torch.tensor([3])},
+        base | {"b": torch.tensor(3).view(torch.float64)},  # the same bytes
         {"A" if k == "a" else k: v for k, v in base.items()},
         base | {"d": torch.zeros(0)},
         {"a": base["a"]},

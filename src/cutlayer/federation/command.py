@@ -199,7 +199,8 @@ def _policy(arguments: argparse.Namespace, credentials: Credentials) -> Policy |
         return None
     taken = _without(arguments.revoked)
     found = read_policy(arguments.policy, authority=credentials.authority, revoked=taken)
-    print(f"under policy {found.identity}: {json.dumps(found.audit)}")
+    defence = ", then ".join(found.defence) or "no defence"
+    print(f"under policy {found.identity} of {found.issued}: {defence}", flush=True)
     return found
 
 
