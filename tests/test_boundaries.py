@@ -84,6 +84,7 @@ def test_every_part_keeps_to_its_neighbours() -> None:
         "network",
         "overhear",
         "papers",
+        "placebo",
         "planning",
         "prediction_api",
         "trained",

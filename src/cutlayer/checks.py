@@ -19,6 +19,8 @@ FLAGS: dict[str, str] = {
     "small-n": "Fewer than 500 victims: the interval is wide.",
     "non-finite-reconstruction": "Some reconstructions are not numbers; their scores are left out.",
     "overlapping-data": "Shares that must be disjoint have samples in common.",
+    "attack-knows-victims": "Given other people's messages the attack still answered with the "
+    "victims, or it copied one bit for bit through loud noise: it has seen them otherwise.",
     "no-undefended-reference": "The same attack on the undefended network is not beside this row, "
     "so nothing shows that the attack works at all.",
 }
@@ -39,6 +41,7 @@ def of_run(
     repeats: int,
     duplicates: int,
     tells_label: bool = False,
+    knows_victims: bool = False,
 ) -> list[str]:
     """The flags that one run alone can show.
 
@@ -50,6 +53,7 @@ def of_run(
         tells_label: What the attacker sees tells the label and, undefended, more: then "class-mean"
             counts as well.
         duplicates: Victims that equal a sample of another share, bit for bit.
+        knows_victims: It was seen to (``placebo``).
     """
     found = []
     if not finite:
@@ -66,6 +70,8 @@ def of_run(
         if accuracy is None or accuracy < min(1.5 * chance, (1 + chance) / 2):
             found.append("no-utility")
     found += _of_setting(victims, stochastic, repeats, duplicates)
+    if knows_victims:
+        found.append("attack-knows-victims")
     return found
 
 

@@ -35,6 +35,7 @@ from .judge import read
 from .metrics import accuracy
 from .overhear import Heard, overhear
 from .parts import resolve
+from .placebo import suspicion, untouched
 from .prediction_api import PRIVATE, PredictionApi
 from .record import Record, Scores, Store
 from .streams import stream
@@ -127,6 +128,7 @@ def carry_out(
     view = view_of(assembly, network, post)
     attack = fitted or fitted_attack(assembly, view, on_progress)
     queries = view.counts["queries"]
+    strange = untouched(attack) if ":" in e.attack.kind else None
     guesses = fitted_floors(assembly, view, post)
     listeners = {"attack": attack, **guesses}
 
@@ -152,6 +154,8 @@ def carry_out(
     leakage, values = leakage_of(truth, heard.x_hat["attack"])
     floors = {name: grade(truth, heard.x_hat[name])[0] for name in guesses}
     utility = _utility(heard, y) if whose.known_kind else {}
+    # Last, and only of what we did not write: it costs a run of the attack.
+    suspected = suspicion(assembly, network, post, strange, x, heard) if strange else None
     message = network.message_shape if heard.released is None else heard.released.shape[1:]
     record = Record(
         id=assembly.attack_run,
@@ -170,6 +174,7 @@ def carry_out(
             "converged": attack.converged_,
             "judge": judged_by,
             **attack.fitted_,
+            **(suspected.to_dict() if suspected else {}),
         },
         utility=utility,
         leakage=leakage,
@@ -187,6 +192,7 @@ def carry_out(
             repeats=e.repeats,
             duplicates=duplicated(assembly),
             tells_label=heard.released is not None and not e.defence,
+            knows_victims=suspected is not None and suspected.knows,
         ),
         seconds={"attack": time.perf_counter() - started},
         environment=environment(),
