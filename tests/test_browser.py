@@ -21,7 +21,7 @@ from cutlayer.report.page import render as render_report
 from cutlayer.report.reading import settings
 
 CHECKS = (Path(__file__).parent / "page_checks.js").read_text("utf-8")
-WIDE, NARROW = (1280, 800), (390, 844)
+WIDE, NARROW, PAPER = (1280, 800), (390, 844), (718, 1040)
 NOISY = "inverse network, averaging 16 messages"
 
 
@@ -288,9 +288,12 @@ def test_it_prints_whole(browser: Browser) -> None:
     browser.open("whole")
     printed = browser.driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
     assert base64.b64decode(printed["data"]).startswith(b"%PDF")
+    browser.look(PAPER, "light")
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     cut_off = "(e) => getComputedStyle(e).overflowY !== 'visible'"
     script = f"return [...document.querySelectorAll('.scroll')].filter({cut_off}).length"
     assert browser.run(script) == 0
+    wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert browser.wait(f"{wide} <= 0")
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert browser.said() == []

@@ -17,7 +17,7 @@
   const known = (v) => typeof v === "number";
   const percent = (v) => (v * 100).toFixed(1) + "\u202f%";
   const number = (v) => (!known(v) ? "–" : protect === "pixels" ? v.toFixed(3) : percent(v));
-  const points = (v) => (known(v) ? (v * 100).toFixed(1).replace("-0.0", "0.0") : "–");
+  const points = (v) => (known(v) ? (v * 100).toFixed(1).replace("-0.0", "0.0").replace("-", "−") : "–");
   const interval = (e, show) => (known(e[1]) && known(e[2]) ? show(e[1]) + " … " + show(e[2]) : "");
   const granted = (a) => a.threats.some((t) => threats.has(t));
   const leaks = (a) => a.leakage[protect] || [null, null, null];
@@ -99,13 +99,13 @@
       traces.push({ type: "scatter", mode: "markers", showlegend: false, ...xy([mark]), hoverinfo: "skip", marker: { size: 20, symbol: "circle-open", color: ink, line: { width: 2 } } });
       annotations.push({ ...{ x: mark.c.lost[0] * 100, y: leaks(mark.worst)[0] }, text: data.recommended ? "recommended" : "nearest", ax: 44, ay: -34, arrowcolor: ink, arrowwidth: 1, arrowhead: 0, standoff: 10, font: { color: ink, size: 12 } });
     }
-    const level = (value, words, dash) => {
+    const level = (value, words, dash, x) => {
       if (!known(value)) return;
       shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: value, y1: value, layer: "below", line: { color: muted, width: 1, dash } });
-      annotations.push({ xref: "paper", x: 1, y: value, xanchor: "right", yanchor: "bottom", showarrow: false, text: words, font: { size: 12, color: muted } });
+      annotations.push({ xref: "paper", x, y: value, xanchor: "right", yanchor: "bottom", showarrow: false, text: words, font: { size: 12, color: muted } });
     };
-    level(data.chance[protect], "guessing", "dash");
-    if (protect === data.protect) level(data.ceiling, "allowed", "dot");
+    level(data.chance[protect], "guessing", "dash", 1);
+    if (protect === data.protect) level(data.ceiling, "allowed", "dot", 0.6);
     const axis = { gridcolor: line, zeroline: false, linecolor: muted, showline: true, ticks: "outside", tickcolor: muted, automargin: true };
     Plotly.react(plot, traces, {
       paper_bgcolor: page, plot_bgcolor: page, font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },

@@ -43,6 +43,7 @@ def render(audit: Audit, *, before: Audit | None = None, still: bytes | None = N
 
     here, there = files("cutlayer.audit"), files("cutlayer.report")
     scripts = [get_plotlyjs(), here.joinpath("page.js").read_text("utf-8")]
+    scripts = scripts if audit.configurations else []  # nothing to draw, nothing to filter
     styles = [part.joinpath("page.css").read_text("utf-8") for part in (there, here)]
     template = Environment(
         loader=PackageLoader("cutlayer.audit", "."),

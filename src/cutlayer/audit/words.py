@@ -43,10 +43,10 @@ def percent(value: float | None) -> str:
 def points(value: float | None) -> str:
     """A difference of shares in percentage points.
 
-    >>> points(0.0084)
-    '0.8'
+    >>> points(0.0084), points(-0.0084), points(-0.0001)
+    ('0.8', '−0.8', '0.0')
     """
-    return "–" if value is None else f"{value * 100 + 0.0:.1f}".replace("-0.0", "0.0")
+    return "–" if value is None else f"{value * 100:z.1f}".replace("-", "−")
 
 
 def spread(protect: str, e: Estimate) -> str:
