@@ -106,7 +106,8 @@ def test_the_limit_holds_over_runs(
         place.policy(queries=20, issued=policy.issued)  # signed again: the same policy
         assert "12 were asked about" in refused(place.words("predict", "u1", *more), capsys)
         assert main(place.words("predict", "u1", *more, "--first", "8")) == 0
-        assert "20 were asked" in refused(place.words("predict", "u1", *more), capsys)
+        said = refused(place.words("predict", "u1", *more), capsys)
+        assert "20 were asked about, and now 12; have a larger limit audited" in said
         assert main(place.words("predict", "north", *more)) == 0  # each party its own
         count.write_text("{")
         assert "a count of samples" in refused(place.words("predict", "u1", *more), capsys)

@@ -211,7 +211,7 @@ def checksum(state: Mapping[str, Tensor]) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(state):
-        t = state[name].detach().cpu().contiguous()
+        t = state[name].detach().cpu()
         digest.update(json.dumps([name, str(t.dtype), list(t.shape)]).encode() + b"\n")
         digest.update(t.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -57,10 +57,11 @@ class Allowance:
 
     def _added(self, used: int, samples: int) -> int:
         if used + samples > self.most:
+            left = self.most - used
+            less = f"--first {left} asks about what is left, or " if left > 0 else ""
             raise ConfigError(
                 f"policy: at most {self.most:,} samples wanted: {used:,} were asked about, and now "
-                f"{samples:,}; --first {max(self.most - used, 0)} asks about what is left, or have "
-                "a larger limit audited"
+                f"{samples:,}; {less}have a larger limit audited"
             )
         return used + samples
 
