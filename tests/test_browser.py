@@ -7,16 +7,17 @@ Debian's chromium and chromium-driver are wanted; elsewhere the tests skip and s
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 import report_runs
-from audit_made import RECOMMENDED, made, nothing, partial, without_recommendation
+from audit_made import RECOMMENDED, Kind, made, nothing, partial, without_recommendation
 
 from cutlayer.audit.page import render
+from cutlayer.audit.result import Audit
 from cutlayer.report.page import render as render_report
 from cutlayer.report.reading import settings
 
@@ -36,17 +37,20 @@ class Browser:
     """A page in Chromium.
 
     Args:
-        pages: By name the file.
+        folder: Where the pages lie.
     """
 
-    def __init__(self, driver: Any, pages: dict[str, Path]) -> None:
-        self.driver, self.pages = driver, pages
+    def __init__(self, driver: Any, folder: Path) -> None:
+        self.driver, self.folder = driver, folder
 
     def open(self, name: str) -> None:
         """Show a page anew, wide and light; forget what was said on the console before."""
+        path = self.folder / f"{name}.html"
+        if not path.exists():
+            path.write_text(PAGES[name](), encoding="utf-8")
         self.look(WIDE, "light")
         self.driver.get_log("browser")
-        self.driver.get(self.pages[name].as_uri())
+        self.driver.get(path.as_uri())
 
     def look(self, size: tuple[int, int], scheme: str) -> None:
         """Turn the window and the light."""
@@ -84,20 +88,22 @@ class Browser:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
 
-def _pages(folder: Path) -> dict[str, Path]:
-    """Audits of every kind, and a report."""
+def _report() -> str:
     records, samples = report_runs.digit_runs()
-    signals, tables = (made(kind).pictures for kind in ("signal", "table"))
-    texts = {
-        "whole": render(made()),
-        "no": render(replace(without_recommendation(), pictures=signals)),
-        "partial": render(replace(partial(), pictures=tables), before=made()),
-        "nothing": render(nothing()),
-        "report": render_report(settings(records), [], samples, title="report", partial=False),
-    }
-    for name, text in texts.items():
-        (folder / f"{name}.html").write_text(text, encoding="utf-8")
-    return {name: folder / f"{name}.html" for name in texts}
+    return render_report(settings(records), [], samples, title="report", partial=False)
+
+
+def _of(audit: Audit, kind: Kind) -> Audit:
+    return replace(audit, pictures=made(kind).pictures)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "whole": lambda: render(made()),
+    "no": lambda: render(_of(without_recommendation(), "signal")),
+    "partial": lambda: render(_of(partial(), "table"), before=made()),
+    "nothing": lambda: render(nothing()),
+    "report": _report,
+}
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +133,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         except WebDriverException as e:
             without(f"chromium does not start: {e.msg}")
         try:
-            yield Browser(driver, _pages(folder))
+            yield Browser(driver, folder)
         finally:
             driver.quit()
 
@@ -141,9 +147,6 @@ def test_without_a_browser_tests_skip_or_fail_where_one_is_required(
     monkeypatch.setenv("CUTLAYER_REQUIRE_BROWSER", "1")
     with pytest.raises(pytest.fail.Exception, match="REQUIRE_BROWSER=1: no chromium"):
         without("no chromium")
-
-
-PAGES = ("whole", "no", "partial", "nothing", "report")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -212,7 +215,7 @@ def test_what_is_hovered_tells_its_numbers(browser: Browser) -> None:
     pointer.pointer_action.move_to_location(x - 2, y - 2).move_to_location(x, y)
     pointer.perform()
     box = "return (document.querySelector('.hoverlayer .hovertext') || {}).textContent"
-    told = browser.wait(box)
+    told = browser.wait(box) or "no box"
     for wanted in ("Gaussian 0.8·rms, cut after act2", "1.1 points", NOISY.split(",")[0], "53.4"):
         assert wanted in told
     ActionChains(browser.driver, duration=0).move_by_offset(-x + 1, -y + 1).perform()
