@@ -21,10 +21,17 @@ FLAGS: dict[str, str] = {
     "overlapping-data": "Shares that must be disjoint have samples in common.",
     "attack-knows-victims": "Given other people's messages the attack still answered with the "
     "victims, or it copied one bit for bit through loud noise: it has seen them otherwise.",
+    "defence-off-when-serving": "A defence that should act while the network serves changed "
+    "nothing of what left the owner.",
+    "defence-weaker-than-claimed": "What left the owner carried less noise, a larger norm or "
+    "another kind of chance than the defence says of itself.",
     "no-undefended-reference": "The same attack on the undefended network is not beside this row, "
     "so nothing shows that the attack works at all.",
 }
 
+APART = frozenset(  # not looked for in every run: a page must not say that they were not found
+    {"attack-knows-victims", "defence-off-when-serving", "defence-weaker-than-claimed"}
+)
 ENOUGH_VICTIMS = 500
 
 

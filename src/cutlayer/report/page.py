@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..checks import FLAGS
+from ..checks import APART, FLAGS
 from ..record import Estimate, Record
 from . import reading
 from .chart import chart
@@ -122,6 +122,7 @@ def render(
         sections=[_section(s, samples, ROOM // len(every)) for s in every],
         raised=_raised(every),
         FLAGS=FLAGS,
+        APART=APART,
         FLOOR_WORDS=floor_words(" or ".join(kinds)),
         GLOSSARY=glossary(api="answer" in kinds),
         where=" and ".join(_WHERE[k] for k in kinds),
