@@ -74,7 +74,12 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, authority: Authority, parties: Path) -> Place:
+def place(
+    tmp_path: Path, authority: Authority, parties: Path, monkeypatch: pytest.MonkeyPatch
+) -> Place:
+    stopped = threading.Event()
+    stopped.set()  # who listens where it should refuse to, does not hold the test up
+    monkeypatch.setattr(command, "_stopped", lambda: stopped)
     return placed(tmp_path, authority, parties)
 
 
