@@ -138,7 +138,7 @@ def _configuration(row: Sequence[Any]) -> Configuration:
         flops=place.flops,
         milliseconds=0.31,
         limits={
-            "accuracy": "yes" if lost < 0.015 else "undecided" if lost < 0.02 else "no",
+            "accuracy_floor": "yes" if lost < 0.015 else "undecided" if lost < 0.02 else "no",
             "leakage": "yes" if left < 0.08 else "undecided" if left < 0.115 else "no",
         },
         thorough=thorough,
@@ -198,7 +198,7 @@ def made(kind: Kind = "image", **changes: Any) -> Audit:
         data="digits",
         protect="individual",
         threats=THREATS,
-        limits={"accuracy": 0.96, "leakage": 0.1, "owner_parameters": 135000},
+        limits={"accuracy_floor": 0.96, "leakage": 0.1, "owner_parameters": 135000},
         network={"accuracy": {"value": 0.979, "low": 0.965, "high": 0.989, "n": 539,
                               "worst": None},
                  "parameters": 136934, "flops": 919312, "checksum": "8f14e45f" * 8, "epochs": 20},
@@ -229,10 +229,16 @@ def without_recommendation() -> Audit:
     recommendation = Recommendation(
         key=None,
         nearest=RECOMMENDED,
-        words="No setting meets this; the nearest is fc1 with Laplace 0.8·rms.",
-        give_up=("leakage: 6 % instead of 1 %", "accuracy: 93 % instead of 96 %"),
+        words="No setting that was examined meets all limits for certain. The nearest: cut after "
+        "fc1 and send it with Laplace 0.8·rms. Accuracy 97.1 % (-0.8 points). "
+        + "The worst of 4 attackers re-identifies 4.9 % of 539 victims. "
+        * 4,
+        give_up=(
+            "leakage: 6 % instead of 1 %",
+            *(f"allow an accuracy floor of {k} % (fc1, Laplace 1.6·rms)" for k in range(90, 96)),
+        ),
     )
-    audit = made(limits={"accuracy": 0.96, "leakage": 0.01}, recommendation=recommendation)
+    audit = made(limits={"accuracy_floor": 0.96, "leakage": 0.01}, recommendation=recommendation)
     asked = tuple(replace(c, limits={**c.limits, "leakage": "no"}) for c in audit.configurations)
     return replace(audit, configurations=asked)
 

@@ -154,11 +154,11 @@ def test_the_page_fetches_nothing_and_runs_only_its_own_scripts(
 def hostile() -> Audit:
     """Every text in it is an attack on the page."""
 
-    def spoilt(value: Any, name: str = "") -> Any:
-        if isinstance(value, str) and name not in ("holds", "accuracy", "leakage"):
+    def spoilt(value: Any) -> Any:
+        if isinstance(value, str):
             return HOSTILE
         if isinstance(value, dict):
-            return {k: spoilt(v, k) for k, v in value.items()}
+            return {k: spoilt(v) for k, v in value.items()}
         return [spoilt(v) for v in value] if isinstance(value, list | tuple) else value
 
     whole = json.loads(to_json(partial()))

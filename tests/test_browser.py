@@ -242,7 +242,7 @@ def test_the_keyboard_alone_reaches_and_works_everything(browser: Browser) -> No
     places = [names.index(name) for name in wanted]
     assert places == sorted(places)
     assert {"protect", "with", "worst", "thorough", "flagged"} <= {r["id"] for r in reached}
-    assert sum(r["region"] for r in reached) == 4  # pictures, front, cuts, numbers
+    assert sum(r["region"] for r in reached) == 5  # pictures, front, cuts, advice, numbers
     _every_control_has_a_name(browser)
 
 

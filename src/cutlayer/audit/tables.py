@@ -7,7 +7,7 @@ from typing import Any
 from ..record import Estimate
 from ..report.tables import as_csv
 from .result import Attacked, Audit, Configuration, Place
-from .words import NONE, title
+from .words import NONE, keeps_accuracy, title
 
 _ESTIMATE = ("value", "low", "high", "n")
 _CERTIFICATE = ("certificate_cut", "certificate", "certificate_floor", "certificate_holds")
@@ -34,7 +34,7 @@ def at_places(audit: Audit) -> list[AtPlace]:
 
 def _best(defended: Sequence[Configuration], audit: Audit) -> Configuration | None:
     """Of those that do not clearly break the limit on accuracy, if there are any."""
-    kept = [c for c in defended if c.limits.get("accuracy") != "no"] or defended
+    kept = [c for c in defended if keeps_accuracy(c)] or defended
 
     def leaks(c: Configuration) -> tuple[bool, float]:
         value = c.leakage(audit.protect, audit.threats).value
@@ -79,7 +79,7 @@ def chart(audit: Audit) -> dict[str, Any]:
                 "words": c.words,
                 "title": title(c),
                 "defended": bool(c.defence),
-                "kept": c.limits.get("accuracy") != "no",
+                "kept": keeps_accuracy(c),
                 "thorough": c.thorough,
                 "flags": list(c.flags),
                 "lost": _spread(c.lost),

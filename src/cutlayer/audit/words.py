@@ -15,12 +15,13 @@ _FINDS: dict[str, str] = {  # what a share of successes is a share of
     "attribute": "tells the private attribute of an input",
 }
 _LIMITS: dict[str, str] = {
-    "accuracy": "accuracy of at least",
+    "accuracy_loss": "points of accuracy given up, at most",
+    "accuracy_floor": "accuracy of at least",
     "leakage": "leakage of at most",
-    "bytes": "bytes of a message at most",
-    "milliseconds": "milliseconds of the owner at most",
-    "owner_flops": "FLOPs of the owner at most",
     "owner_parameters": "parameters of the owner at most",
+    "owner_flops": "FLOPs of the owner at most",
+    "message_bytes": "bytes of a message at most",
+    "milliseconds": "milliseconds of the owner at most",
 }
 
 
@@ -93,12 +94,14 @@ def explained(flag: str) -> str:
 def limit(name: str, value: float, protect: str) -> str:
     """One thing that was asked for, with its value.
 
-    >>> limit("bytes", 2000, "class")
-    'bytes of a message at most: 2,000'
+    >>> limit("message_bytes", 18432, "class"), limit("accuracy_loss", 0.02, "class")
+    ('bytes of a message at most: 18,432', 'points of accuracy given up, at most: 2.0')
     """
-    shown = f"{value:,g}"
-    if name == "accuracy":
+    shown = f"{value:,.15g}"
+    if name == "accuracy_floor":
         shown = percent(value)
+    elif name == "accuracy_loss":
+        shown = points(value)
     elif name == "leakage":
         shown = number(protect, value)
     return f"{_LIMITS.get(name, name.replace('_', ' '))}: {shown}"
@@ -107,6 +110,11 @@ def limit(name: str, value: float, protect: str) -> str:
 def title(c: Configuration) -> str:
     """A configuration as a person would say it."""
     return f"{c.words if c.defence else 'no defence'}, cut after {c.cut}"
+
+
+def keeps_accuracy(c: Configuration) -> bool:
+    """Whether it does not clearly break a limit on accuracy."""
+    return "no" not in (c.limits.get("accuracy_floor"), c.limits.get("accuracy_loss"))
 
 
 @dataclass(frozen=True)
