@@ -247,4 +247,9 @@
   matchMedia("print").addEventListener("change", (e) => draw(e.matches));
   sortable(document.getElementById("every"));
   show();
+  const current = document.querySelector("#places [aria-current]");
+  if (current) { // in sight, however many cuts there are
+    const around = current.closest(".scroll");
+    around.scrollTop = current.offsetTop + current.offsetHeight - around.clientHeight;
+  }
 })();
