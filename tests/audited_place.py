@@ -73,13 +73,16 @@ class Place:
         return [what, *here, *(w.replace("@", f"{self.root}/") for w in more)]
 
 
-@pytest.fixture
-def place(
-    tmp_path: Path, authority: Authority, parties: Path, monkeypatch: pytest.MonkeyPatch
-) -> Place:
+@pytest.fixture(autouse=True)
+def _stopped_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who listens where it should refuse to, does not hold the tests up."""
     stopped = threading.Event()
-    stopped.set()  # who listens where it should refuse to, does not hold the test up
+    stopped.set()
     monkeypatch.setattr(command, "_stopped", lambda: stopped)
+
+
+@pytest.fixture
+def place(tmp_path: Path, authority: Authority, parties: Path) -> Place:
     return placed(tmp_path, authority, parties)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from audited_place import Place, confidences, listening, place, placed, refused
+from audited_place import Place, _stopped_at_once, confidences, listening, place, placed, refused
 from test_federation import authority, data, parties
 
 from cutlayer.cli import main
@@ -17,7 +17,7 @@ from cutlayer.wire import At
 from cutlayer.wire.identity import Authority, Credentials
 from cutlayer.wire.remote import RemoteFarSide
 
-__all__ = ["authority", "parties", "place"]  # fixtures
+__all__ = ["_stopped_at_once", "authority", "parties", "place"]  # fixtures
 torch.set_num_threads(1)
 
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from audited_place import Place, listening, place, placed, refused
+from audited_place import Place, _stopped_at_once, listening, place, placed, refused
 from test_federation import authority, parties
 
 from cutlayer.cli import main
 from cutlayer.tensor_file import load_tensors, save_tensors
 from cutlayer.wire.identity import Authority, Credentials
 
-__all__ = ["authority", "parties", "place"]  # fixtures
+__all__ = ["_stopped_at_once", "authority", "parties", "place"]  # fixtures
 torch.set_num_threads(1)
 
 
