@@ -1,5 +1,6 @@
 """An audit as a page gets it, made up: three cuts, two ruled out, attackers of every kind."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -16,10 +17,13 @@ from cutlayer.audit.result import (
     Pictures,
     Place,
     Recommendation,
+    from_json,
+    to_json,
 )
 from cutlayer.record import Estimate
 
 Kind = Literal["image", "signal", "table"]
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 PROTECTED = ("class", "individual", "pixels")
 CHANCE = {"class": 0.104, "individual": 0.004, "pixels": 0.12}
 SHARE = {"class": 1.0, "individual": 0.9, "pixels": 0.8}  # of what leaks, by what is hidden
@@ -257,3 +261,26 @@ def nothing() -> Audit:
         recommendation=Recommendation(key=None, words="Nothing was examined in time."),
         not_examined=("every cut",),
     )
+
+
+def hostile() -> Audit:
+    """Every text in it is an attack on the page."""
+
+    def spoilt(value: Any) -> Any:
+        if isinstance(value, str):
+            return HOSTILE
+        if isinstance(value, dict):
+            return {k: spoilt(v) for k, v in value.items()}
+        return [spoilt(v) for v in value] if isinstance(value, list | tuple) else value
+
+    whole = json.loads(to_json(partial()))
+    kept = ("protect", "recommendation", "front", "pictures", "limits", "chance")
+    raw = {k: v if k in kept else spoilt(v) for k, v in whole.items()}
+    for new, old in zip(raw["configurations"], whole["configurations"], strict=True):
+        new["key"] = old["key"]
+        for a, b in zip(new["attacks"], old["attacks"], strict=True):
+            a["run"] = b["run"]
+    raw["recommendation"] |= {k: [HOSTILE] for k in ("give_up", "reasons")} | {"words": HOSTILE}
+    raw["pictures"]["originals"]["classes"] = [HOSTILE] * 8
+    raw["limits"][HOSTILE] = 1.0
+    return from_json(json.dumps(raw))

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 from audit_made import (
+    HOSTILE,
     RECOMMENDED,
     THREATS,
     Kind,
+    hostile,
     made,
     nothing,
     partial,
@@ -29,8 +31,6 @@ from cutlayer.audit.result import Audit, Pictures, from_json, to_json
 from cutlayer.audit.tables import at_places, changes, chart
 from cutlayer.checks import FLAGS
 from cutlayer.record import Estimate
-
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
 class Page(HTMLParser):
@@ -149,29 +149,6 @@ def test_the_page_fetches_nothing_and_runs_only_its_own_scripts(
     assert re.findall(r"'sha256-([^']+)'", policy) == digests
     assert len(scripts) == 2
     assert not re.search(r"url\((?!data:)|@import", text[: text.index("</style>")])
-
-
-def hostile() -> Audit:
-    """Every text in it is an attack on the page."""
-
-    def spoilt(value: Any) -> Any:
-        if isinstance(value, str):
-            return HOSTILE
-        if isinstance(value, dict):
-            return {k: spoilt(v) for k, v in value.items()}
-        return [spoilt(v) for v in value] if isinstance(value, list | tuple) else value
-
-    whole = json.loads(to_json(partial()))
-    kept = ("protect", "recommendation", "front", "pictures", "limits", "chance")
-    raw = {k: v if k in kept else spoilt(v) for k, v in whole.items()}
-    for new, old in zip(raw["configurations"], whole["configurations"], strict=True):
-        new["key"] = old["key"]
-        for a, b in zip(new["attacks"], old["attacks"], strict=True):
-            a["run"] = b["run"]
-    raw["recommendation"] |= {k: [HOSTILE] for k in ("give_up", "reasons")} | {"words": HOSTILE}
-    raw["pictures"]["originals"]["classes"] = [HOSTILE] * 8
-    raw["limits"][HOSTILE] = 1.0
-    return from_json(json.dumps(raw))
 
 
 def test_what_comes_from_an_audit_is_text_never_markup() -> None:
