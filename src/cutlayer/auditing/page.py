@@ -41,12 +41,12 @@ def render(audit: Audit, *, before: Audit | None = None, still: bytes | None = N
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    here, there = files("cutlayer.audit"), files("cutlayer.report")
+    here, there = files("cutlayer.auditing"), files("cutlayer.report")
     scripts = [get_plotlyjs(), here.joinpath("page.js").read_text("utf-8")]
     scripts = scripts if audit.configurations else []  # nothing to draw, nothing to filter
     styles = [part.joinpath("page.css").read_text("utf-8") for part in (there, here)]
     template = Environment(
-        loader=PackageLoader("cutlayer.audit", "."),
+        loader=PackageLoader("cutlayer.auditing", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

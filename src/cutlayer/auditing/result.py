@@ -6,15 +6,21 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from ..record import Estimate, Scores
+from .limits import PROTECTABLE
 
+__all__ = [
+    "PROTECTABLE",
+    "Attacked",
+    "Audit",
+    "Certificate",
+    "Configuration",
+    "Pictures",
+    "Place",
+    "Recommendation",
+    "from_json",
+    "to_json",
+]
 SCHEMA_VERSION = 1
-Protect = Literal["class", "individual", "attribute", "pixels"]
-PROTECTABLE: dict[str, str] = {
-    "class": "what class an input is of",
-    "individual": "whose input it is, out of all victims",
-    "attribute": "a private attribute of the input",
-    "pixels": "what the input looks like",
-}
 Answer = Literal["yes", "no", "undecided"]  # undecided: the interval has both sides in it
 
 
@@ -186,6 +192,7 @@ class Audit:
         places: Every cut point, in the order of the computation.
         configurations: All that were examined, undefended ones first.
         front: Keys of those that no other beats in both accuracy and worst-case leakage.
+        notes: What stands out, one line each: cuts that show everything, or nothing.
         not_examined: What there was no time for, one line each.
         pictures: By ``"originals"`` or ``"<key>|<run>"`` small pictures or curves, see ``Picture``.
         command: That makes the audit again.
@@ -204,6 +211,7 @@ class Audit:
     configurations: tuple[Configuration, ...]
     front: tuple[str, ...]
     recommendation: Recommendation
+    notes: tuple[str, ...] = ()
     not_examined: tuple[str, ...] = ()
     pictures: Mapping[str, "Pictures"] = field(default_factory=dict)
     command: str = ""
