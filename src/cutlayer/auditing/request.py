@@ -1,0 +1,128 @@
+"""What an audit is asked: which network, what it may cost, whom to fear, what to hide."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from ..config import Experiment, parse
+from ..described import jsonable
+from ..errors import ConfigError, did_you_mean
+from ..parts import Part, constructed
+from .limits import FAMILIES, PROTECTABLE, Limits, Protect, faults_of
+
+# Settings of an experiment that an audit decides itself.
+DECIDES = ("defence", "threat", "adversaries", "attack", "repeats", "victims_from", "keep")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One audit.
+
+    Args:
+        experiment: Network, data, shares, training, machine.
+        protect: What must stay hidden; it sets the leakage that the recommendation minimises.
+        threats: Who is feared.
+        cuts: Where to look; none: everywhere.
+        families: Defences to try, out of ``FAMILIES``.
+        attacks: Further ones of the user's own, ``package.module:Class``.
+        repeats: How many messages of one input an attacker may hear and average.
+        retrain: Epochs of a training with a defence; 0: as many as the network's, or 3 where its
+            weights were given.
+        attribute: NumPy file with the private attribute of every sample, or none.
+        most_victims: Of the thorough attacks.
+    """
+
+    experiment: Experiment
+    protect: Protect = "individual"
+    threats: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    cuts: tuple[str, ...] = ()
+    families: tuple[str, ...] = FAMILIES
+    attacks: tuple[Part, ...] = ()
+    repeats: int = 16
+    retrain: int = 0
+    attribute: str | None = None
+    most_victims: int = 500
+
+    @property
+    def feared(self) -> tuple[str, ...]:
+        """Threat models; by default all that listen at a cut."""
+        from ..threat import THREATS
+
+        every = tuple(n for n, m in THREATS.items() if "confidences" not in m.has)
+        return self.threats or every
+
+    @property
+    def epochs_again(self) -> int:
+        """Epochs of a training with a defence."""
+        return self.retrain or (3 if self.experiment.weights else self.experiment.passes)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values, folders of this machine included, which ``from_plain`` reads."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        found |= {"experiment": jsonable(asdict(self.experiment)), "limits": asdict(self.limits)}
+        found["attacks"] = [str(part) for part in self.attacks]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+
+
+def from_plain(raw: Mapping[str, Any]) -> Request:
+    """The inverse of ``Request.plain``."""
+    found: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+    found["experiment"] = parse(raw["experiment"])
+    found["limits"] = Limits(**raw["limits"])
+    found["attacks"] = tuple(constructed(Part.parse(spec), "attack") for spec in raw["attacks"])
+    return Request(**found)
+
+
+def checked(request: Request) -> Request:
+    """The request with its defaults filled in.
+
+    Raises:
+        ConfigError: everything that is wrong with it, one line each.
+    """
+    from ..threat import THREATS
+
+    faults = [
+        *_unknown("protect", [request.protect], PROTECTABLE),
+        *_unknown("threat", request.threats, THREATS),
+        *_defences(request.families),
+        *faults_of(request.limits),
+    ]
+    e = request.experiment
+    if request.protect == "attribute" and request.attribute is None:
+        faults.append("protect attribute: a file wanted: --attribute FILE.npy, one value a sample")
+    if request.repeats < 1:
+        faults.append(f"repeats: at least 1 wanted, got {request.repeats}")
+    if e.victims_from is not None:
+        faults.append("victims_from: an audit attacks the victims' share: leave it out")
+    if faults:
+        raise ConfigError("\n".join(faults))
+    limits = request.limits
+    if limits.accuracy_loss is None and limits.accuracy_floor is None:
+        limits = replace(limits, accuracy_loss=0.02)
+    return replace(request, limits=limits)
+
+
+def _defences(names: Sequence[str]) -> list[str]:
+    """What is neither one of ours nor a defence as on the command line."""
+    found = []
+    for name in names:
+        if name in FAMILIES:
+            continue
+        try:
+            if ":" not in name:
+                raise ConfigError(f"unknown{did_you_mean(name, FAMILIES)}")
+            constructed(Part.parse(name))
+        except ConfigError as e:
+            found.append(f"defence {name!r}: {e}")
+    return found
+
+
+def _unknown(
+    what: str, given: Sequence[str], known: Mapping[str, Any] | Sequence[str]
+) -> list[str]:
+    return [
+        f"{what} {name!r}: unknown{did_you_mean(name, known)}"
+        for name in given
+        if name not in known
+    ]
