@@ -26,7 +26,7 @@ from .errors import did_you_mean
 from .memory import keep_freed_memory
 from .trial_log import DEATHS, HandedBackError, Standing, TrialLog, database_says
 
-__all__ = ["HandedBackError", "Outcome", "Trial", "run_study", "silent"]
+__all__ = ["HandedBackError", "Outcome", "Trial", "found_before", "run_study", "silent"]
 
 OnProgress = Callable[[int, int, tuple[str, ...]], None]  # done or failed, total, running keys
 _POLL = 0.5  # seconds
@@ -123,6 +123,17 @@ def run_study(
             return study.outcome()
     except (StorageInternalError, SQLAlchemyError) as e:
         raise OSError(f"study {name!r} lost its storage: {database_says(e)}; start it again") from e
+
+
+def found_before(name: str, storage: str) -> dict[tuple[str, str], Any]:
+    """What the trials of a study returned so far, by key and address.
+
+    Raises:
+        ConfigError: the storage cannot be used.
+    """
+    with closing(TrialLog(name, storage, heartbeat=60)) as log:
+        every = log.standings().items()
+        return {k: s.found for k, s in every if s.state == "finished" and s.found is not None}
 
 
 class _Study:

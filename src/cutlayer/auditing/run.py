@@ -1,0 +1,150 @@
+"""From a request to an audit: the network, its cuts, the search, and what came of it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from ..config import Experiment
+from ..record import Estimate, Store, address
+from ..trained import OnProgress, environment, silent
+from .advice import notable, recommendation
+from .crew import together
+from .leakage import measure_of
+from .limits import in_numbers
+from .request import Request, checked
+from .result import Audit, Configuration, Pictures
+from .search import OnTask, Plan, Search
+from .subject import Subject, places, subject
+
+_END = 0.97  # of the budget; the rest is for the page
+
+
+def carry_out(
+    request: Request,
+    *,
+    store: Store,
+    storage: str | None = None,
+    workers: int = 1,
+    minutes: float | None = None,
+    command: str = "",
+    on_progress: OnProgress = silent,
+    on_task: OnTask = lambda running: None,
+) -> tuple[Audit, Subject]:
+    """Search, and say what to do.
+
+    Args:
+        storage: Database of the study; by default a file in the store.
+        workers: Processes. minutes: It ends by then, with what it has.
+        on_progress: Of the first training. on_task: Of the search.
+
+    Raises:
+        ConfigError, ValueError: the request cannot be carried out.
+        OSError: store or storage cannot be written.
+    """
+    started, request = time.time(), checked(request)
+    what = subject(request, store, on_progress)
+    limits = in_numbers(request.limits, parameters=what.parameters, flops=what.flops)
+    base = _base(request, what, limits)
+    plan = Plan(
+        request=request.plain(),
+        base=base,
+        places=[asdict(p) for p in places(what.points, request, limits)],
+        weights=str(what.weights),
+        store=str(store.root.absolute()),
+        limits=limits,
+        storage=storage or f"sqlite:///{(store.root / 'audit.db').absolute()}",
+        name=f"audit-{address(base)}",
+        started=started,
+        until=None if minutes is None else started + 60 * minutes * _END,
+        train_seconds=what.record.seconds.get("train", 0.0) if what.record else 0.0,
+    )
+    if workers > 1:
+        torch.set_num_threads(1)  # as those who take part have it
+        together(plan, workers, on_task)
+    search = Search(plan, on_task)
+    search.run()
+    audit = _audit(request, what, search, command)
+    return replace(audit, seconds=time.time() - started), what
+
+
+def _base(request: Request, what: Subject, limits: dict[str, float]) -> dict[str, Any]:
+    """Everything that every task of the audit depends on."""
+    accuracy = {k: v for k, v in limits.items() if k.startswith("accuracy")}
+    return {
+        "cutlayer": version("cutlayer"),
+        "data": what.assembly.dataset.checksum,
+        "shares": address(what.assembly.shares.to_dict()),
+        "model": str(request.experiment.model),
+        "weights": what.checksum,
+        "seed": request.experiment.seed,
+        "accuracy": accuracy,
+        "retrain": _training_of(request.experiment),
+    }
+
+
+def _training_of(e: Experiment) -> dict[str, Any]:
+    names = ("batch_size", "optimiser", "learning_rate", "halve_every", "order", "augment")
+    return {name: getattr(e, name) for name in names} | {"precision": e.precision}
+
+
+def _audit(request: Request, what: Subject, search: Search, command: str) -> Audit:
+    known, verdict = search.known, search.verdict
+    configurations = tuple(known.configurations())
+    measured = [c for c in configurations if c.attacks]
+    bare = next((c for c in configurations if not c.defence), None)
+    accuracy = bare.accuracy if bare else Estimate(value=None)
+    e, shape = request.experiment, what.assembly.dataset.shape
+    victims = max((a.victims for c in measured for a in c.attacks), default=0)
+    labels = what.assembly.take(what.assembly.shares.victims)[1]
+    return Audit(
+        model=str(e.model),
+        data=str(e.data),
+        protect=request.protect,
+        threats=request.feared,
+        limits=dict(known.limits),
+        network={
+            "accuracy": asdict(accuracy),
+            "parameters": what.parameters,
+            "flops": what.flops,
+            "checksum": what.checksum,
+            "epochs": e.passes,
+        },
+        chance={
+            "individual": 1 / max(victims, 1),
+            "class": float(labels.bincount().max()) / len(labels),
+        },
+        measure=measure_of(request.protect, pictures=len(shape) == 3 and min(shape[1:]) >= 11),
+        places=tuple(known.places.values()),
+        configurations=configurations,
+        front=tuple(c.key for c in verdict.front(measured)),
+        recommendation=recommendation(
+            verdict, configurations, limits=known.limits, whole=what.flops
+        ),
+        notes=tuple(notable(verdict, configurations)),
+        not_examined=tuple(search.not_examined()),
+        pictures=_pictures(search, measured),
+        command=command,
+        seed=e.seed,
+        finished=environment()["finished"],
+        environment=environment() | {"threads": torch.get_num_threads()},
+    )
+
+
+def _pictures(search: Search, measured: Sequence[Configuration]) -> dict[str, Pictures]:
+    """The originals, and what the worst attacker made of them in each configuration."""
+    by_run = {f["run"]: f["pictures"] for f in search.known.found.values() if "pictures" in f}
+    found: dict[str, Pictures] = {}
+    for c in measured:
+        worst = c.worst(search.request.protect, search.request.feared)
+        if worst is None or worst.run not in by_run:
+            continue
+        raw = by_run[worst.run]
+        common = {name: tuple(raw[name]) for name in ("shape", "victims", "classes")}
+        for name, key in (("x", "originals"), ("x_hat", f"{c.key}|{worst.run}")):
+            values = tuple(map(tuple, raw[name]))
+            found.setdefault(key, Pictures(values=values, **common))
+    return found
