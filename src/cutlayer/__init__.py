@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .attacks import InverseNetwork as InverseNetwork
     from .attacks import MaximumLikelihood as MaximumLikelihood
     from .attacks import Shadow as Shadow
+    from .auditing.api import audit as audit
     from .config import Experiment as Experiment
     from .config import parse as parse
     from .data import Dataset as Dataset
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "assembly": ("Assembly",),
     "attacks": ("InverseNetwork", "MaximumLikelihood", "Shadow"),
+    "auditing.api": ("audit",),
     "config": ("Experiment", "parse"),
     "data": ("Dataset", "Shares", "share_out"),
     "defences": (

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from .auditing import flags as audit_flags
 from .config import FIELDS
 from .errors import ConfigError, did_you_mean
 from .federation import flags as federation_flags
@@ -29,7 +30,9 @@ ATTACK_FIELDS = (
 )
 MACHINE_FIELDS = ("threads", "device")
 NETWORK_COMMANDS = ("serve", "relay", "join", "admit", "predict", "health")
-ELSEWHERE = {"identity": "identity_command"} | dict.fromkeys(NETWORK_COMMANDS, "federation.command")
+ELSEWHERE = {"identity": "identity_command", "audit": "auditing.command"} | dict.fromkeys(
+    NETWORK_COMMANDS, "federation.command"
+)
 REPEATABLE = ("defence", "cut", "adversaries")
 
 
@@ -107,6 +110,11 @@ def build_parser() -> Parser:
     _run_flags(attack)
     attack.add_argument(
         "--no-reference", action="store_true", help="do not attack the undefended network as well"
+    )
+
+    audit_flags.add_flags(
+        add("audit", "Find where to cut, which defence and how strong, by the strongest attacker."),
+        _fields,
     )
 
     _reproduce(add("reproduce", "Regenerate a paper's tables and figures beside its own."))

@@ -1,0 +1,119 @@
+"""What an audit leaves behind: its page, its record, and what a deployment needs."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import nn
+
+from ..parts import Part, registry
+from ..policy import Policy, Weights
+from ..record import Store
+from ..tensor_file import save_tensors
+from ..trained import run_training
+from ..wire.identity import Credentials
+from .page import write
+from .result import Audit, Configuration, to_json
+from .subject import Subject, retrained_as
+
+RECORD, POLICY = "audit.json", "policy.json"
+
+
+def deliver(
+    audit: Audit,
+    what: Subject,
+    folder: Path,
+    *,
+    store: Store,
+    queries: int = 0,
+    auditor: Credentials | None = None,
+    before: Audit | None = None,
+) -> list[str]:
+    """Write everything into a folder; what was written, one line each.
+
+    The policy and the weights of both parties are those of the recommended configuration; where
+    none is recommended, those of an earlier audit are taken away.
+
+    Args:
+        queries: Samples that each party may ask about; 0: no limit.
+        auditor: Signs the policy.
+
+    Raises:
+        OSError: the folder cannot be written.
+        ConfigError: nobody who may sign.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    page = write(audit, folder, before=before)
+    (folder / RECORD).write_text(to_json(audit) + "\n")
+    said = [f"page: {page}", f"record: {folder / RECORD}"]
+    chosen = audit.recommendation.key
+    for name in (POLICY, "owner.safetensors", "server.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+    if chosen is None:
+        return [*said, "no policy: nothing is recommended"]
+    c, request = audit.configuration(chosen), what.request
+    parts = deployed(c, what, store)
+    for name, part in zip(("owner", "server"), parts, strict=True):
+        save_tensors(part.state_dict(), folder / f"{name}.safetensors")
+        said.append(f"weights: {folder / name}.safetensors")
+    if request.experiment.model.kind not in registry("model"):
+        return [*said, "no policy: it can name built-in networks only"]
+    if not all(Part.parse(spec).kind in registry("defence") for spec in c.defence):
+        return [*said, "no policy: it can name built-in defences only"]
+    policy_of(audit, c, what, parts, queries).write(folder / POLICY, auditor)
+    signed = "signed" if auditor else "unsigned: 'cutlayer identity sign' makes it count"
+    return [*said, f"policy: {folder / POLICY} ({signed})"]
+
+
+def deployed(c: Configuration, what: Subject, store: Store) -> list[nn.Module]:
+    """The owner's and the server's segment as they were audited."""
+    assembly = what.assembly.variant(cut=(c.cut,), weights=str(what.weights), epochs=0)
+    parts = assembly.segments()
+    if c.retrained:
+        run = run_training(retrained_as(what.assembly, c, what.request.epochs_again), store).id
+        for part, name in zip(parts, ("owner", "far0"), strict=True):
+            part.load_state_dict(store.tensors(run, name))
+    return parts
+
+
+def policy_of(
+    audit: Audit,
+    c: Configuration,
+    what: Subject,
+    parts: list[nn.Module],
+    queries: int,
+) -> Policy:
+    """What the recommendation allows."""
+    dataset, request = what.assembly.dataset, what.request
+    worst = c.worst(audit.protect, audit.threats)
+    found = {
+        "protect": audit.protect,
+        "threats": list(audit.threats),
+        "configuration": c.words,
+        "leakage": asdict(c.leakage(audit.protect, audit.threats)),
+        "attacker": worst.name if worst else None,
+        "accuracy": asdict(c.accuracy),
+        "repeats": request.repeats,
+        "finished": audit.finished,
+    }
+    return Policy(
+        model=str(request.experiment.model),
+        input_shape=tuple(dataset.shape),
+        outputs=len(dataset.classes),
+        bounds=_bounds(dataset.bounds),
+        cut=(c.cut,),
+        defence=c.defence,
+        phases=("serve",),
+        queries=queries,
+        weights=Weights.of(parts),
+        audit=found,
+    )
+
+
+def _bounds(bounds: object) -> tuple[float, float] | None:
+    """One range for all features, where there is one."""
+    if not isinstance(bounds, tuple):
+        return None
+    low, high = bounds
+    if low.numel() == high.numel() == 1:
+        return float(low), float(high)
+    return None

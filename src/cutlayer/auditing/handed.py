@@ -1,0 +1,1 @@
+"""Networks and data sets that were handed over in this process, as attributes."""
