@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from cutlayer.audit.result import (
+from cutlayer.auditing.result import (
     Attacked,
     Audit,
     Certificate,

@@ -24,11 +24,11 @@ from audit_made import (
     without_recommendation,
 )
 
-from cutlayer.audit import words
-from cutlayer.audit.page import render, write
-from cutlayer.audit.pictures import rows as picture_rows
-from cutlayer.audit.result import Audit, Pictures, from_json, to_json
-from cutlayer.audit.tables import at_places, changes, chart
+from cutlayer.auditing import words
+from cutlayer.auditing.page import render, write
+from cutlayer.auditing.pictures import rows as picture_rows
+from cutlayer.auditing.result import Audit, Pictures, from_json, to_json
+from cutlayer.auditing.tables import at_places, changes, chart
 from cutlayer.checks import FLAGS
 from cutlayer.record import Estimate
 

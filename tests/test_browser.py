@@ -16,8 +16,8 @@ import pytest
 import report_runs
 from audit_made import RECOMMENDED, Kind, made, nothing, partial, without_recommendation
 
-from cutlayer.audit.page import render
-from cutlayer.audit.result import Audit
+from cutlayer.auditing.page import render
+from cutlayer.auditing.result import Audit
 from cutlayer.report.page import render as render_report
 from cutlayer.report.reading import settings
 
