@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test browser lint bench kill fuzz namespaces docs clean
+.PHONY: demo test browser lint bench kill fuzz namespaces postgres docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/cutlayer demo
@@ -35,6 +35,9 @@ fuzz: $(VENV)/.core
 namespaces: $(VENV)/.core
 	$(BIN)/python tests/namespaces.py
 
+postgres: $(VENV)/.postgres
+	$(BIN)/python tests/postgres.py
+
 docs: $(VENV)/.docs
 	$(BIN)/zensical build --clean
 
@@ -51,6 +54,10 @@ $(VENV)/.test: $(VENV)/.core
 
 $(VENV)/.bench: $(VENV)/.core
 	$(PIP) -e '.[bench]'
+	touch $@
+
+$(VENV)/.postgres: $(VENV)/.core
+	$(PIP) -e '.[postgres]'
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.core
