@@ -1,17 +1,11 @@
 """A network with a planted truth: one cut copies the input through, one shows only the label."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cutlayer.data import DATASETS, share_out
 
-
-class Hard(nn.Module):
-    """Only which score is the highest."""
-
-    def forward(self, scores: Tensor) -> Tensor:
-        """``(N, K)`` scores to ``(N, K)`` ones and zeros."""
-        return nn.functional.one_hot(scores.argmax(1), scores.shape[1]).to(scores.dtype)
+SHARP = 1e5  # so that softmax leaves nothing but which score is the highest
 
 
 def build(input_shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -25,10 +19,10 @@ def build(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     weights = torch.linalg.solve(flat.T @ flat + torch.eye(flat.shape[1]), flat.T @ truth).float()
     with torch.no_grad():
         copy.weight.fill_(1)
-        classify.weight.copy_(weights[:-1].T)
-        classify.bias.copy_(weights[-1])
+        classify.weight.copy_(SHARP * weights[:-1].T)
+        classify.bias.copy_(SHARP * weights[-1])
         scale.weight.copy_(5 * torch.eye(classes))
-    layers = {"copy": copy, "flat": nn.Flatten(), "classify": classify, "only_label": Hard()}
+    layers = {"copy": copy, "flat": nn.Flatten(), "classify": classify, "only_label": nn.Softmax(1)}
     network = nn.Sequential()
     for name, layer in (*layers.items(), ("scale", scale)):
         network.add_module(name, layer)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..config import Experiment
-from ..record import Estimate, Store, address
+from ..record import Estimate, Store, address, store_at
 from ..trained import OnProgress, environment, silent
 from .advice import notable, recommendation
 from .crew import together
@@ -45,7 +45,7 @@ def carry_out(
         ConfigError, ValueError: the request cannot be carried out.
         OSError: store or storage cannot be written.
     """
-    started, request = time.time(), checked(request)
+    started, request, store = time.time(), checked(request), store_at(store.root)
     what = subject(request, store, on_progress)
     limits = in_numbers(request.limits, parameters=what.parameters, flops=what.flops)
     base = _base(request, what, limits)
