@@ -204,6 +204,15 @@ def changed(key: str = RECOMMENDED, **fields: Any) -> Audit:
     return replace(audit, configurations=tuple(found))
 
 
+def test_without_a_ceiling_there_is_no_yes() -> None:
+    audit = replace(changed(flags=()), limits={})
+    assert words.verdict(audit).sentence.startswith("You decide: with Laplace")
+    everything = {"individual": Estimate(value=0.7, low=0.68, high=0.72, n=500)}
+    leaky = words.verdict(replace(changed(flags=(), leakage=everything), limits={}))
+    assert leaky.answer == "no"
+    assert leaky.sentence.startswith("No: even with Laplace 0.8·rms")
+
+
 def test_a_clean_yes_has_no_reservation_and_each_doubt_is_one() -> None:
     clean = changed(flags=())
     assert words.verdict(clean).answer == "yes"
@@ -218,7 +227,7 @@ def test_a_clean_yes_has_no_reservation_and_each_doubt_is_one() -> None:
         (changed(flags=("small-n",)), "small-n: Fewer than 500 victims"),
         (changed(flags=("new",)), "new: A flag that this release does not know."),
         (changed(flags=(), limits={"leakage": "undecided"}), "the limit on leakage"),
-        (replace(clean, limits={}), "No ceiling was named"),
+        (replace(clean, limits={}), "No ceiling on leakage was named"),
         (replace(clean, not_examined=("x",)), "1 thing was not examined"),
     ):
         verdict = words.verdict(doubtful)

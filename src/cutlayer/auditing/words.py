@@ -157,17 +157,34 @@ def verdict(audit: Audit) -> Verdict:
         )
         return Verdict("no", "No", text, (), chosen, worst)
     doubts = _reservations(audit, chosen, worst)
+    if "leakage" not in audit.limits and worst is not None and _most(audit, worst):
+        text = f"No: even with {title(chosen)}, the best that was tried, {finds}, {_costs(chosen)}."
+        return Verdict("no", "No", text, doubts, chosen, worst)
+    if "leakage" not in audit.limits:
+        text = f"You decide: with {title(chosen)}, {finds}, {_costs(chosen)}."
+        return Verdict("reserved", "You decide", text, doubts, chosen, worst)
     with_what = "a reservation" if len(doubts) == 1 else f"{len(doubts)} reservations"
     head = f"Yes, with {with_what}" if doubts else "Yes"
     text = f"{head}: with {title(chosen)}, {finds}, {_costs(chosen)}."
     return Verdict("reserved" if doubts else "yes", head, text, doubts, chosen, worst)
 
 
+def _most(audit: Audit, worst: Attacked) -> bool:
+    """Whether an attacker gets more than half of what guessing leaves open."""
+    found, guess = worst.leakage[audit.protect].value or 0.0, _guess(audit, worst)
+    return found - guess > (1 - guess) / 2
+
+
+def _guess(audit: Audit, worst: Attacked) -> float:
+    floor = worst.floors.get(audit.protect)
+    return floor if floor is not None else audit.chance.get(audit.protect, 0.0)
+
+
 def _finds(audit: Audit, chosen: Configuration, worst: Attacked | None) -> str:
     if worst is None:
         return "nobody who is feared attacked"
     found = number(audit.protect, worst.leakage[audit.protect].value)
-    guess = number(audit.protect, audit.chance.get(audit.protect))
+    guess = number(audit.protect, _guess(audit, worst))
     who = f"the worst attacker tried ({worst.name})"
     if audit.protect in _FINDS:
         return (
@@ -204,7 +221,7 @@ def _reservations(audit: Audit, chosen: Configuration, worst: Attacked | None) -
         names = " and ".join(n.replace("_", " ") for n in undecided)
         found.append(f"The numbers do not show clearly that it keeps the limit on {names}.")
     if "leakage" not in audit.limits:
-        found.append("No ceiling was named: whether so much may leak is for you to say.")
+        found.append("No ceiling on leakage was named: --leakage names one.")
     if not (chosen.thorough and worst.thorough):
         found.append("Only a quick look was taken at it.")
     if count := len(audit.not_examined):
