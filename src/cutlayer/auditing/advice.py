@@ -110,7 +110,8 @@ def _accuracy(c: Configuration) -> str:
 def _worst(protect: str, c: Configuration, worst: Attacked) -> str:
     e, floor = worst.leakage[protect], worst.floors.get(protect)
     many = len({a.attack for a in c.attacks})
-    who = f"The worst of {many} attackers, {_article(worst.name)},"
+    of = f"The worst of {many} attackers" if many > 1 else "The only attacker"
+    who = f"{of}, {_article(worst.name)},"
     guess = "" if floor is None else f"; guessing gives {_plain(protect, floor)}"
     span = ""
     if e.low is not None and e.high is not None:

@@ -310,9 +310,10 @@ class Search:
 
     def not_examined(self) -> list[str]:
         """One line for each reason: what, why, and of which cuts and configurations."""
-        lines: dict[tuple[str, str], list[str]] = {}
+        lines: dict[tuple[str, str], dict[str, None]] = {}
         for (what, subject), why in self.left.items():
-            lines.setdefault((what, why), []).append(subject)
+            about = subject if why.startswith("failed") else subject.partition(" ")[0]
+            lines.setdefault((what, why), {})[about] = None
         return [f"{what} ({why}): {', '.join(of)}" for (what, why), of in lines.items()]
 
 
