@@ -281,3 +281,13 @@ def test_other_refusals_say_what_came() -> None:
         reidentification_rank(torch.zeros(3, 2), torch.zeros(4, 2))
     with pytest.raises(ValueError, match=r"got \(2,\) labels and x \(3, 2\)"):
         reidentification_rank(torch.zeros(3, 2), torch.zeros(3, 2), labels=torch.zeros(2))
+    both = {"labels": torch.zeros(3), "others": torch.zeros(1, 2)}
+    with pytest.raises(ValueError, match="labels or others"):
+        reidentification_rank(torch.zeros(3, 2), torch.zeros(3, 2), **both)
+
+
+def test_a_gallery_may_hold_more_than_was_attacked() -> None:
+    x = torch.rand(40, 3, generator=torch.Generator().manual_seed(1))
+    x_hat = x + 0.2 * torch.rand(40, 3, generator=torch.Generator().manual_seed(2))
+    whole = reidentification_rank(x, x_hat)
+    assert (reidentification_rank(x[:9], x_hat[:9], others=x[9:]) == whole[:9]).all()

@@ -31,7 +31,7 @@ from .wire import FarSide
 # Fields that no training depends on.
 ATTACK_ONLY: tuple[str, ...] = (
     *("threat", "adversaries", "attack", "auxiliary", "auxiliary_share", "auxiliary_samples"),
-    *("repeats", "victims_from", "victims"),
+    *("repeats", "victims_from", "victims", "gallery"),
 )
 
 
@@ -100,6 +100,11 @@ class Assembly:
             raise ConfigError(
                 f"victims: at most {len(shares.victims)} wanted, the size of that share: "
                 f"got {experiment.victims}"
+            )
+        if experiment.gallery > len(shares.victims):
+            raise ConfigError(
+                f"gallery: at most {len(shares.victims)} wanted, the size of the victims' share: "
+                f"got {experiment.gallery}"
             )
         return cls(experiment, dataset, shares, torch.device(wanted))
 
@@ -331,6 +336,7 @@ class Assembly:
             "victims": len(self.victims),
             "seed": e.seed,
             **({"adversaries": list(self.adversaries)} if e.adversaries else {}),
+            **({"gallery": e.gallery} if e.gallery > len(self.victims) else {}),
             **({"auxiliary_share": "owners"} if e.auxiliary_share == "owners" else {}),
             **({"victims_from": self.attacked.identity()} if e.victims_from else {}),
         }

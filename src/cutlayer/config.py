@@ -141,6 +141,12 @@ class Experiment:
         ),
     )
     victims: int = field(default=0, metadata=_help("how many to attack; 0: all", least=0))
+    gallery: int = field(
+        default=0,
+        metadata=_help(
+            "re-identify among so many of the victims' share; 0: among those attacked", least=0
+        ),
+    )
     seed: int = field(default=0, metadata=_help("root of all random streams", least=0))
     threads: int = field(
         default=0, metadata=_help("CPU threads; 0: as many as cores; changes last digits", least=0)
@@ -285,6 +291,8 @@ def _cross_checks(e: Experiment) -> list[str]:
             for p in e.defence
             if getattr(resolve("defence", p.kind), "site", None) == "output"
         ]
+    if e.gallery and e.victims_from is not None:
+        found.append("gallery: of the victims' share of the network's data: leave out victims_from")
     if e.auxiliary is not None and e.auxiliary_share == "owners":
         found.append("auxiliary_share: owners wanted, and another data set: leave one of them out")
     if e.keep == "best" and not e.passes:

@@ -33,13 +33,15 @@ class Truth:
     x: ``(N, ...)`` the victims in [0, 1]. y: ``(N,)``, ``None`` where they are of no class that
     the network knows: then nothing is read. sent: ``(n, ...)`` the messages of the
     first n of them, n at most ``DEPENDENCE_SAMPLES``. readers: by metric name ("read",
-    "read_by_victim"), classifiers that are shown the reconstructions.
+    "read_by_victim"), classifiers that are shown the reconstructions. others: ``(M, ...)`` further
+    originals for whom a reconstruction may be mistaken.
     """
 
     x: Tensor
     y: Tensor | None
     sent: Tensor
     readers: Mapping[str, Reader]
+    others: Tensor | None = None
 
 
 def per_sample(truth: Truth, x_hat: Tensor) -> dict[str, Tensor]:
@@ -55,7 +57,7 @@ def per_sample(truth: Truth, x_hat: Tensor) -> dict[str, Tensor]:
         for name, reader in truth.readers.items():
             scores[name] = (reader(distinct).argmax(1)[rows] == truth.y).float()
     n = min(len(x_hat), GALLERY)
-    rank = reidentification_rank(truth.x[:n], x_hat[:n])
+    rank = reidentification_rank(truth.x[:n], x_hat[:n], others=truth.others)
     scores |= {"top1": (rank < 1).float(), "top5": (rank < 5).float()}
     if truth.y is not None:
         within = reidentification_rank(truth.x[:n], x_hat[:n], labels=truth.y[:n])
@@ -80,7 +82,7 @@ def grade(truth: Truth, x_hat: Tensor) -> tuple[Scores, dict[str, Tensor]]:
     if not finite.all():
         kept = finite[: len(truth.sent)]
         y = None if truth.y is None else truth.y[finite]
-        truth = Truth(truth.x[finite], y, truth.sent[kept], truth.readers)
+        truth = Truth(truth.x[finite], y, truth.sent[kept], truth.readers, truth.others)
         x_hat = x_hat[finite]
     values = per_sample(truth, x_hat)
     scores = {name: estimate(v, leaks=METRICS[name].leaks) for name, v in values.items()}

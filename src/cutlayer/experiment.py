@@ -150,7 +150,9 @@ def carry_out(
         readers["read"] = lambda x_hat: read(judge, x_hat)
         judged_by["accuracy_on_clean_victims"] = float(accuracy(read(judge, x), y).mean())
 
-    truth = Truth(x, y if whose.known_kind else None, heard.sent, readers)
+    truth = Truth(
+        x, y if whose.known_kind else None, heard.sent, readers, _others_to_find(assembly)
+    )
     leakage, values = leakage_of(truth, heard.x_hat["attack"])
     floors = {name: grade(truth, heard.x_hat[name])[0] for name in guesses}
     utility = _utility(heard, y) if whose.known_kind else {}
@@ -212,6 +214,14 @@ def listening_post(assembly: Assembly, network: Network) -> Seat | PredictionApi
         return seat_of(assembly, network)
     own = assembly.take(assembly.shares.train[:PRIVATE])
     return PredictionApi.prepared(network, own, root=e.seed)
+
+
+def _others_to_find(assembly: Assembly) -> Tensor | None:
+    """Victims who are not attacked, but may be taken for one who is."""
+    e, attacked = assembly.experiment, len(assembly.victims)
+    if e.gallery <= attacked:
+        return None
+    return assembly.take(assembly.shares.victims[attacked : e.gallery])[0]
 
 
 def _utility(heard: Heard, y: Tensor) -> Scores:

@@ -30,6 +30,7 @@ from .task import Task
 from .worth import Scale, Worth, kept
 
 Found = dict[str, Any]
+GALLERY = 500  # victims among whom a reconstruction has to find its own
 SHOWN = 6  # pictures of a configuration
 
 
@@ -184,6 +185,7 @@ def _sized(assembly: Assembly, attacker: Attacker) -> Assembly:
     return assembly.variant(
         auxiliary_samples=min(attacker.samples, own) if attacker.samples else 0,
         victims=min(attacker.victims, victims) if attacker.victims else 0,
+        gallery=min(GALLERY, len(assembly.shares.victims)),  # the same for every attacker
     )
 
 

@@ -15,6 +15,7 @@ from .advice import notable, recommendation
 from .crew import together
 from .leakage import measure_of
 from .limits import in_numbers
+from .perform import GALLERY
 from .request import Request, checked
 from .result import Audit, Configuration, Pictures
 from .search import OnTask, Plan, Search
@@ -98,7 +99,6 @@ def _audit(request: Request, what: Subject, search: Search, command: str) -> Aud
     bare = next((c for c in configurations if not c.defence), None)
     accuracy = bare.accuracy if bare else Estimate(value=None)
     e, shape = request.experiment, what.assembly.dataset.shape
-    victims = max((a.victims for c in measured for a in c.attacks), default=0)
     labels = what.assembly.take(what.assembly.shares.victims)[1]
     return Audit(
         model=str(e.model),
@@ -114,7 +114,7 @@ def _audit(request: Request, what: Subject, search: Search, command: str) -> Aud
             "epochs": e.passes,
         },
         chance={
-            "individual": 1 / max(victims, 1),
+            "individual": 1 / min(GALLERY, len(labels)),
             "class": float(labels.bincount().max()) / len(labels),
         },
         measure=measure_of(request.protect, pictures=len(shape) == 3 and min(shape[1:]) >= 11),

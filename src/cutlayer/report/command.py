@@ -10,7 +10,7 @@ from ..parts import GIVEN, Part, canonical, registry
 from ..record import Record
 
 # These say nothing about a training.
-_OF_THE_ATTACK = ("threat", "adversaries", "attack", "repeats", "victims")
+_OF_THE_ATTACK = ("threat", "adversaries", "attack", "repeats", "victims", "gallery")
 
 
 def command_line(record: Record) -> str:
