@@ -34,9 +34,9 @@ def audit(arguments: argparse.Namespace) -> int:
     """``cutlayer audit``: exit code 1 under ``--fail-on`` what leaks too much."""
     if arguments.compare:
         return compared(*arguments.compare, out=arguments.out, ceiling=arguments.fail_on)
-    request = checked(request_of(arguments))
+    request, workers = checked(request_of(arguments)), workers_of(arguments.workers)
     if arguments.dry_run:
-        return forecast(request, Store(arguments.store), workers=workers_of(arguments.workers))
+        return forecast(request, Store(arguments.store), workers=workers)
     auditor = Credentials.load(arguments.identity) if arguments.identity else None
     store = store_at(arguments.store)
     console = Console(stderr=True)
@@ -45,7 +45,7 @@ def audit(arguments: argparse.Namespace) -> int:
             request,
             store=store,
             storage=arguments.storage,
-            workers=workers_of(arguments.workers),
+            workers=workers,
             minutes=arguments.budget,
             command=command_of(sys.argv[1:]),
             on_progress=on_progress,

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..assembly import Assembly
 from ..config import Experiment
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 from ..models import DEFAULT_CUT
 from ..network import bare_model
 from ..parts import Part, constructed
@@ -103,7 +103,14 @@ def _whole(store: Store, record: Record) -> dict[str, torch.Tensor]:
 
 
 def places(points: Sequence[CutPoint], request: Request, limits: dict[str, float]) -> list[Place]:
-    """Every cut point, and why nothing is tried at some."""
+    """Every cut point, and why nothing is tried at some.
+
+    Raises:
+        ConfigError: a cut was asked for that is none.
+    """
+    names = [point.name for point in points]
+    if unknown := [name for name in request.cuts if name not in names]:
+        raise ConfigError(f"cut {unknown[0]!r}: unknown{did_you_mean(unknown[0], names)}")
     found: list[Place] = []
     for point in points:
         facts = {
