@@ -333,7 +333,7 @@ def spread(ordered: Sequence[Any], most: int) -> list[Any]:
     """So many of a list: the first two, then evenly over the rest.
 
     >>> spread("abcdefghij", 4), spread("abc", 4), spread("abc", 1)
-    (['a', 'b', 'f', 'j'], ['a', 'b', 'c'], ['a'])
+    (['a', 'b', 'g', 'j'], ['a', 'b', 'c'], ['a'])
     """
     first, rest = list(ordered[: min(most, 2)]), ordered[2:]
     room = min(most - 2, len(rest))
