@@ -22,6 +22,7 @@ from pathlib import Path
 from cutlayer.auditing.result import from_json
 
 _BEGAN = time.monotonic()
+CUTLAYER = (sys.executable, "-m", "cutlayer")
 NETWORK = ("lenet", "--data", "digits", "--epochs", "4")
 
 
@@ -73,7 +74,7 @@ def judged(folder: Path, before: Counter[str], after: Counter[str], code: int) -
 def trained(folder: Path) -> Path:
     """Weights that both machines are given."""
     base = folder / "base"
-    run = ["cutlayer", "audit", *NETWORK, "--budget", "0.001", "--store", str(base)]
+    run = [*CUTLAYER, "audit", *NETWORK, "--budget", "0.001", "--store", str(base)]
     subprocess.run(
         [*run, "--out", str(folder / "none")], check=True, stdout=subprocess.DEVNULL, cwd=folder
     )
@@ -87,7 +88,7 @@ def machine(
     """An audit with a process namespace and a host name of its own."""
     own = folder / f"machine{number}"
     own.mkdir()
-    audit = ["cutlayer", "audit", *NETWORK[:3], "--weights", str(weights), "--workers", "1"]
+    audit = [*CUTLAYER, "audit", *NETWORK[:3], "--weights", str(weights), "--workers", "1"]
     audit += ["--storage", storage, "--retrain", "4", *asked]
     apart = ["unshare", "--pid", "--fork", "--mount-proc", "--uts", "--kill-child", "sh", "-c"]
     script = f'hostname machine{number} && exec "$@"'
