@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..report import reading
 from ..report.page import put_in_place, script_hash
+from ..report.template import template
 from ..threat import THREATS
 from . import pictures, tables, words
 from .figure import front
@@ -38,22 +39,14 @@ def write(audit: Audit, folder: Path, *, before: Audit | None = None) -> Path:
 
 def render(audit: Audit, *, before: Audit | None = None, still: bytes | None = None) -> str:
     """The page's text. Whatever comes from an audit is escaped by the template."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
     here, there = files("cutlayer.auditing"), files("cutlayer.report")
     scripts = [get_plotlyjs(), here.joinpath("page.js").read_text("utf-8")]
     scripts = scripts if audit.configurations else []  # nothing to draw, nothing to filter
     styles = [part.joinpath("page.css").read_text("utf-8") for part in (there, here)]
-    template = Environment(
-        loader=PackageLoader("cutlayer.auditing", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     verdict = words.verdict(audit)
-    return template.get_template("page.html.j2").render(
+    return template("cutlayer.auditing", "page.html.j2").render(
         audit=audit,
         before=before,
         changes=tables.changes(audit, before) if before is not None else [],

@@ -9,6 +9,7 @@ from ..metrics import METRICS, UTILITY
 from ..report.glossary import GLOSSARY
 from ..report.page import put_in_place
 from ..report.story import FLOOR_WORDS
+from ..report.template import template as report_template
 from .chart import Chart
 from .gallery import Gallery
 from .stills import chart_png, gallery_png
@@ -23,16 +24,7 @@ def template(name: str) -> "Template":
 
     It escapes whatever comes from a finding, and may import ``page_parts.html.j2``.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("cutlayer.papers", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
+    return report_template("cutlayer.papers", name)
 
 
 def put_page(

@@ -20,6 +20,7 @@ from .pictures import ROOM, Samples, panels
 from .reading import Setting, settings
 from .story import attacked, came_out, floor_words, outcomes, threats
 from .tables import csv_files
+from .template import template
 
 _WHERE = {"message": "at the cut", "answer": "from a prediction API"}  # by what is seen
 _OPTIONAL = ("tradeoff.png", "reconstructions.png", "leaks-most.png", "leaks-least.png")
@@ -101,20 +102,12 @@ def render(
     still: bytes | None = None,
 ) -> str:
     """The page's text. Whatever comes from a record is escaped by the template."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
     parts = files("cutlayer.report")
     kinds = list(dict.fromkeys(s.seen for s in every)) or ["message"]
     scripts = [get_plotlyjs(), parts.joinpath("page.js").read_text("utf-8")]
-    template = Environment(
-        loader=PackageLoader("cutlayer.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return template.get_template("page.html.j2").render(
+    return template("cutlayer.report", "page.html.j2").render(
         title=title,
         partial=partial,
         missing=_missing(every, trained, samples),
