@@ -183,6 +183,11 @@ def load_network(assembly: Assembly, store: Store, run: str) -> Network:
     return network
 
 
+def whole(store: Store, run: str) -> dict[str, Tensor]:
+    """The weights of a network that was trained in two segments, both together."""
+    return store.tensors(run, "owner") | store.tensors(run, "far0")
+
+
 def as_built(
     assembly: Assembly, segments: list[nn.Module] | None = None, run: str = "untrained"
 ) -> Network:

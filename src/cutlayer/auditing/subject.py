@@ -18,7 +18,7 @@ from ..parts import Part, constructed
 from ..record import Record, Store
 from ..split import CutPoint, CutPoints, cut_points
 from ..tensor_file import save_tensors
-from ..trained import OnProgress, run_training, silent
+from ..trained import OnProgress, run_training, silent, whole
 from .request import Request
 from .result import Configuration, Place
 
@@ -65,7 +65,7 @@ def subject(request: Request, store: Store, on_progress: OnProgress = silent) ->
         record = run_training(uncut, store, on_progress=on_progress)
         weights = (store.root / f"{record.id}.safetensors").absolute()
         if not weights.is_file():
-            save_tensors(_whole(store, record), weights)
+            save_tensors(whole(store, record.id), weights)
     trained = bare_model(replace(e, weights=str(weights)), shape, assembly.classes)
     return Subject(request, assembly, weights, record, points, *size_of(trained, example))
 
@@ -95,11 +95,6 @@ def size_of(model: nn.Module, example: Tensor) -> tuple[int, int]:
     with FlopCounterMode(display=False) as counted, torch.no_grad():
         model.eval()(example)
     return counted.get_total_flops() // len(example), sum(p.numel() for p in model.parameters())
-
-
-def _whole(store: Store, record: Record) -> dict[str, torch.Tensor]:
-    found = dict(store.tensors(record.id, "owner"))
-    return found | store.tensors(record.id, "far0")
 
 
 def places(points: Sequence[CutPoint], request: Request, limits: dict[str, float]) -> list[Place]:

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ..assembly import Assembly
 from ..metrics import accuracy
-from ..record import Record, Store
-from ..trained import Network, load_network, run_training
+from ..trained import Network, load_network, run_training, whole
 from .findings import Found
 from .perform import Job, plain
 from .task import kind_of, place_of
@@ -38,7 +37,7 @@ def keep_weights(weights: Mapping[str, Tensor], job: Job) -> None:
 def trained_classifier(job: Job) -> Found:
     """Train the network of a task, keep it, and say how accurate it is on the whole test part."""
     record = run_training(job.assembly, job.store)
-    weights = whole(job.store, record)
+    weights = whole(job.store, record.id)
     keep_weights(weights, job)
     return {
         "record": plain(record),
@@ -48,14 +47,6 @@ def trained_classifier(job: Job) -> Found:
         ),
         "parameters": sum(v.numel() for v in weights.values()),
     }
-
-
-def whole(store: Store, record: Record) -> dict[str, Tensor]:
-    """The weights of a trained network, all segments together."""
-    found: dict[str, Tensor] = {}
-    for name in ("owner", "far0"):
-        found |= store.tensors(record.id, name)
-    return found
 
 
 def accuracy_on_test(assembly: Assembly, network: Network) -> dict[str, Any]:
