@@ -7,7 +7,7 @@
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -241,3 +241,12 @@ def constructed(part: Part, key: str = "defence") -> Part:
     if key == "defence" and built.site not in ("input", "cut", "output"):
         raise ConfigError(f"{part.kind}: site input, cut or output wanted, got {built.site!r}")
     return part
+
+
+def each_constructed(specs: Iterable[str], key: str = "defence") -> tuple[Part, ...]:
+    """Several as a person writes them, in order.
+
+    Raises:
+        ConfigError: one is unknown, or has arguments that are wrong.
+    """
+    return tuple(constructed(Part.parse(spec), key) for spec in specs)

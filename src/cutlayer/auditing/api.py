@@ -11,7 +11,7 @@ from torch.utils.data import Dataset as TorchDataset
 from ..config import parse
 from ..data import Dataset
 from ..errors import ConfigError
-from ..parts import Part, constructed
+from ..parts import each_constructed
 from ..record import address, store_at
 from ..tensor_file import save_tensors
 from ..wire.identity import Credentials
@@ -99,7 +99,7 @@ def audit(
         limits=Limits(**limits),  # type: ignore[arg-type]
         cuts=tuple(cuts),
         families=tuple(defences),
-        attacks=tuple(constructed(Part.parse(a), "attack") for a in attacks),
+        attacks=each_constructed(attacks, "attack"),
         repeats=repeats,
         retrain=retrain,
         attribute=None if attribute is None else str(attribute),

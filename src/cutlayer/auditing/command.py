@@ -16,7 +16,7 @@ from rich.text import Text
 
 from ..config import FIELDS, parse, settings
 from ..errors import ConfigError
-from ..parts import Part, constructed
+from ..parts import each_constructed
 from ..record import Store, store_at
 from ..trained import OnProgress
 from ..wire.identity import Credentials
@@ -111,7 +111,7 @@ def request_of(arguments: argparse.Namespace) -> Request:
         limits=Limits(**limits),
         cuts=(cuts,) if isinstance(cuts, str) else tuple(cuts),
         families=tuple(given["defence"]) or FAMILIES,
-        attacks=tuple(constructed(Part.parse(a), "attack") for a in given["attack"]),
+        attacks=each_constructed(given["attack"], "attack"),
         repeats=given["repeats"],
         retrain=given["retrain"],
         attribute=str(attribute) if attribute else None,

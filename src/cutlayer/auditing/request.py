@@ -7,7 +7,7 @@ from typing import Any
 from ..config import Experiment, parse
 from ..described import jsonable
 from ..errors import ConfigError, did_you_mean
-from ..parts import Part, constructed
+from ..parts import Part, constructed, each_constructed
 from .limits import FAMILIES, PROTECTABLE, Limits, Protect, faults_of
 
 # Settings of an experiment that an audit decides itself.
@@ -70,7 +70,7 @@ def from_plain(raw: Mapping[str, Any]) -> Request:
     found: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
     found["experiment"] = parse(raw["experiment"])
     found["limits"] = Limits(**raw["limits"])
-    found["attacks"] = tuple(constructed(Part.parse(spec), "attack") for spec in raw["attacks"])
+    found["attacks"] = each_constructed(raw["attacks"], "attack")
     return Request(**found)
 
 

@@ -18,7 +18,7 @@ from ..defences import Chain, Defended
 from ..draws import LEAST
 from ..errors import ConfigError
 from ..parties import Owner, Relay, Server, check_weights
-from ..parts import Part, constructed, resolve
+from ..parts import Part, resolve
 from ..streams import stream
 from ..tensor_file import load_tensors
 from ..training import Plan
@@ -178,15 +178,6 @@ def together(owners: Sequence[Owner]) -> None:
     first = copy.deepcopy(owners[0].module.state_dict())
     for other in owners[1:]:
         other.module.load_state_dict(first)
-
-
-def defences(specs: Sequence[str]) -> tuple[Part, ...]:
-    """An owner's defences from its command line.
-
-    Raises:
-        ConfigError: unknown, or arguments that are wrong.
-    """
-    return tuple(constructed(Part.parse(spec)) for spec in specs)
 
 
 def data_of(f: Federation, part: str, root: str | None) -> Dataset:

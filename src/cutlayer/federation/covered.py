@@ -6,9 +6,8 @@ from torch import nn
 
 from .. import network
 from ..errors import ConfigError
-from ..parts import Part
+from ..parts import Part, each_constructed
 from ..policy import Phase, Policy, checksum
-from .build import defences
 from .file import Federation
 from .user import Served
 
@@ -67,8 +66,8 @@ def agreed_defences(policy: Policy | None, given: Sequence[str]) -> tuple[Part, 
         ConfigError: the policy wants other defences; or no such defence.
     """
     if policy is None:
-        return defences(given)
-    found = defences(given or policy.defence)
+        return each_constructed(given)
+    found = each_constructed(given or policy.defence)
     check_defences(policy, found, source="--defence")
     return found
 

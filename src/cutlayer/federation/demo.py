@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ..assembly import Assembly
 from ..config import parse
 from ..parties import Owner
+from ..parts import each_constructed
 from ..tensor_file import load_tensors
 from ..training import train
 from ..wire.identity import Authority
@@ -239,7 +240,7 @@ def _owner(stage: Stage, number: int) -> Owner:
     f, name = stage.federation, OWNERS[number]
     dataset = build.data_of(f, stage.data(name), None)
     secret = build.own_secret(stage.store(name) / "secret.key")
-    defence = build.defences([DEFENCES[name]])
+    defence = each_constructed([DEFENCES[name]])
     return build.owner(f, number, dataset.take(torch.arange(len(dataset))), defence, secret)
 
 

@@ -13,9 +13,9 @@ from ..defences import Defended
 from ..draws import drawn_from
 from ..errors import ConfigError
 from ..parties import check_weights
-from ..parts import Part, registry
+from ..parts import Part, each_constructed, registry
 from ..wire import FarSide
-from .build import chain_of, defences, give_weights, segments
+from .build import chain_of, give_weights, segments
 from .file import Federation
 
 
@@ -52,7 +52,7 @@ class Served:
         for spec in specs:
             if Part.parse(spec).kind not in registry("defence"):
                 raise ConfigError(f"a built-in defence wanted in an owner's letter: got {spec!r}")
-        built = defences(specs)
+        built = each_constructed(specs)
         defended = Defended(segments(f, 0)[0], chain_of(built, 0))
         try:
             check_weights(defended, state, source="the owner's letter")
