@@ -77,11 +77,11 @@ def _weight(rung: Rung) -> dict[str, Any]:
 
 
 def _weighed(task: Task, limits: dict[str, float]) -> dict[str, Any]:
-    found = [_weight(Rung("undefended", "undefended", ()))]
-    for family in task.families:
-        rungs = FAMILIES[family].ladder(Loudness(1, 1, 1))
+    if task.loudness is not None:
+        rungs = FAMILIES[task.name].ladder(Loudness(**task.loudness))
         last = strongest(rungs, lambda r: lost(r.name) + 0.002 <= limits["accuracy_loss"])
-        found += [_weight(rungs[i]) for i in to_try(last)]
+        return {"configurations": [_weight(rungs[i]) for i in to_try(last)]}
+    found = [_weight(Rung("undefended", "undefended", ()))]
     return {
         "loudness": {"rms": 1.0, "l1": 1.0, "l2": 1.0},
         "milliseconds": 1.0,

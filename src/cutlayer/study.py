@@ -26,10 +26,19 @@ from .errors import did_you_mean
 from .memory import keep_freed_memory
 from .trial_log import DEATHS, HandedBackError, Standing, TrialLog, database_says
 
-__all__ = ["HandedBackError", "Outcome", "Trial", "found_before", "run_study", "silent"]
+__all__ = [
+    "HEARTBEAT",
+    "HandedBackError",
+    "Outcome",
+    "Trial",
+    "found_before",
+    "run_study",
+    "silent",
+]
 
 OnProgress = Callable[[int, int, tuple[str, ...]], None]  # done or failed, total, running keys
 _POLL = 0.5  # seconds
+HEARTBEAT = 60  # seconds between the signs of life of a running trial
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
@@ -65,7 +74,7 @@ def run_study(
     context: Mapping[str, Any],
     storage: str,
     workers: int = 1,
-    heartbeat: int = 60,
+    heartbeat: int = HEARTBEAT,
     until: float | None = None,
     on_progress: OnProgress = silent,
 ) -> Outcome:
@@ -131,7 +140,7 @@ def found_before(name: str, storage: str) -> dict[tuple[str, str], Any]:
     Raises:
         ConfigError: the storage cannot be used.
     """
-    with closing(TrialLog(name, storage, heartbeat=60)) as log:
+    with closing(TrialLog(name, storage, heartbeat=HEARTBEAT)) as log:
         every = log.standings().items()
         return {k: s.found for k, s in every if s.state == "finished" and s.found is not None}
 

@@ -6,13 +6,12 @@ import time
 from contextlib import closing
 from multiprocessing import connection
 
-from ..study import begin_process, start_process, stop_processes
+from ..study import HEARTBEAT, begin_process, start_process, stop_processes
 from ..trial_log import TrialLog
 from .search import OnTask, Plan, searched
 from .task import Task
 
 _LOOK = 0.5  # seconds
-HEARTBEAT = 60
 
 
 def together(plan: Plan, workers: int, on_task: OnTask) -> None:
@@ -22,15 +21,14 @@ def together(plan: Plan, workers: int, on_task: OnTask) -> None:
     after this what they leave.
     """
     told = json.dumps(plan.plain())
-    crew = [start_process(_take_part, told) for _ in range(workers)]
-    try:
-        with closing(TrialLog(plan.name, plan.storage, heartbeat=HEARTBEAT)) as log:
+    with closing(TrialLog(plan.name, plan.storage, heartbeat=HEARTBEAT)) as log:
+        crew = [start_process(_take_part, told) for _ in range(workers)]
+        try:
             while any(p.is_alive() for p in crew) and not _over(plan):
                 connection.wait([p.sentinel for p in crew if p.is_alive()], timeout=_LOOK)
                 on_task(_running(log))
-    finally:
-        stop_processes(crew)
-        with closing(TrialLog(plan.name, plan.storage, heartbeat=HEARTBEAT)) as log:
+        finally:
+            stop_processes(crew)
             log.sweep(handed_back=True)
 
 

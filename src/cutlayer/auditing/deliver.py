@@ -13,7 +13,7 @@ from ..trained import run_training
 from ..wire.identity import Credentials
 from .page import write
 from .result import Audit, Configuration, to_json
-from .subject import Subject, retrained_as
+from .subject import Subject, served_at, trained_with
 
 RECORD, POLICY = "audit.json", "policy.json"
 
@@ -26,7 +26,6 @@ def deliver(
     store: Store,
     queries: int = 0,
     auditor: Credentials | None = None,
-    before: Audit | None = None,
 ) -> list[str]:
     """Write everything into a folder; what was written, one line each.
 
@@ -42,7 +41,7 @@ def deliver(
         ConfigError: nobody who may sign.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    page = write(audit, folder, before=before)
+    page = write(audit, folder)
     (folder / RECORD).write_text(to_json(audit) + "\n")
     said = [f"page: {page}", f"record: {folder / RECORD}"]
     chosen = audit.recommendation.key
@@ -66,10 +65,10 @@ def deliver(
 
 def deployed(c: Configuration, what: Subject, store: Store) -> list[nn.Module]:
     """The owner's and the server's segment as they were audited."""
-    assembly = what.assembly.variant(cut=(c.cut,), weights=str(what.weights), epochs=0)
-    parts = assembly.segments()
+    parts = served_at(what.assembly, c.cut, what.weights).segments()
     if c.retrained:
-        run = run_training(retrained_as(what.assembly, c, what.request.epochs_again), store).id
+        epochs = what.request.epochs_again
+        run = run_training(trained_with(what.assembly, c.cut, c.defence, epochs), store).id
         for part, name in zip(parts, ("owner", "far0"), strict=True):
             part.load_state_dict(store.tensors(run, name))
     return parts

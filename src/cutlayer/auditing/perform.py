@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -12,20 +12,21 @@ import torch
 
 from ..assembly import Assembly
 from ..attacks import INFERENCES
-from ..defences import Chain
+from ..defences import Chain, Defended
 from ..errors import ConfigError
 from ..experiment import run_attack
 from ..inferring import infer
-from ..parts import Part, constructed
+from ..parts import Part, constructed, each_constructed
 from ..record import Estimate, Record, Scores, Store
 from ..report.command import command_line
 from ..study import HandedBackError
-from ..trained import OnProgress, load_network, run_training
+from ..trained import Network, OnProgress, load_network, run_training
 from ..wire_check import check_wire
 from .attackers import Attacker
 from .families import Family, Loudness, Rung, family_of, strongest, to_try
 from .leakage import leakage_of
 from .request import from_plain
+from .subject import served_at, trained_with
 from .task import Task
 from .worth import Scale, Worth, kept
 
@@ -66,18 +67,14 @@ class Job:
 
     def assembly(self, **changes: Any) -> Assembly:
         """The experiment at the task's cut: the network as it was trained, but for changes."""
-        given = {"cut": (self.task.cut,), "weights": self.weights, "epochs": 0, "keep": "last"}
-        return self.base.variant(**(given | changes))
-
-    def defence(self) -> tuple[Part, ...]:
-        return tuple(constructed(Part.parse(spec)) for spec in self.task.defence)
+        return served_at(self.base, self.task.cut, self.weights, **changes)
 
     def as_trained(self, **changes: Any) -> Assembly:
         """The configuration: served, or trained, with its defence."""
-        if self.task.retrained:
-            e = self.base.experiment
-            changes = {"weights": e.weights, "epochs": self.task.epochs, "keep": e.keep} | changes
-        return self.assembly(defence=self.defence(), **changes)
+        task = self.task
+        if task.retrained:
+            return trained_with(self.base, task.cut, task.defence, task.epochs, **changes)
+        return self.assembly(defence=each_constructed(task.defence), **changes)
 
     def watched(self) -> OnProgress:
         """Gives a task up when there is no more time, so that the audit ends when it said."""
@@ -100,16 +97,17 @@ def weighed(job: Job) -> Found:
     assembly = job.assembly()
     network = load_network(assembly, job.store, run_training(assembly, job.store).id)
     scale = Scale(assembly, network)
-    loudness, bare = scale.loudness(), Chain()
-    found = [_weight(Rung("undefended", "undefended", ()), scale.worth(bare))]
-    for name in job.task.families:
-        found += _bearable(job, scale, family_of(name), loudness)
+    if job.task.loudness is not None:
+        loudness = Loudness(**job.task.loudness)
+        found = _bearable(job, scale, family_of(job.task.name), loudness)
         job.watched()("weigh", 0, 1)
+        return {"configurations": found}
+    bare = Chain()
     return {
-        "loudness": asdict(loudness),
+        "loudness": asdict(scale.loudness()),
         "milliseconds": scale.milliseconds(bare),
         "step": scale.search_step(),
-        "configurations": found,
+        "configurations": [_weight(Rung("undefended", "undefended", ()), scale.worth(bare))],
     }
 
 
@@ -119,26 +117,25 @@ def _bearable(job: Job, scale: Scale, family: Family, loudness: Loudness) -> lis
 
     @cache
     def worth(rung: Rung) -> Worth:
-        return scale.worth(_chain(scale.assembly, rung.defence))
+        return scale.worth(_behind(scale, rung)[1].defended.defence)
 
     chosen = rungs
     if len(rungs) > 1:
         last = strongest(rungs, lambda rung: kept(worth(rung), job.limits))
         chosen = [rungs[i] for i in to_try(last)]
-    return [_weight(rung, worth(rung), _on_the_wire(job, rung.defence)) for rung in chosen]
+    return [_weight(rung, worth(rung), _on_the_wire(*_behind(scale, rung))) for rung in chosen]
 
 
-def _on_the_wire(job: Job, specs: Sequence[str]) -> list[str]:
+def _on_the_wire(assembly: Assembly, network: Network) -> tuple[str, ...]:
     """Flags of defences that do less on the wire than they say."""
-    parts = tuple(constructed(Part.parse(spec)) for spec in specs)
-    assembly = job.assembly(defence=parts)
-    network = load_network(assembly, job.store, run_training(assembly, job.store).id)
-    return list(check_wire(assembly, network, samples=64).flags)
+    return check_wire(assembly, network, samples=64).flags
 
 
-def _chain(assembly: Assembly, specs: Sequence[str]) -> Chain:
-    parts = tuple(constructed(Part.parse(spec)) for spec in specs)
-    return assembly.variant(defence=parts).defence()
+def _behind(scale: Scale, rung: Rung) -> tuple[Assembly, Network]:
+    """The network on the scale, behind a defence that needs no training."""
+    assembly = scale.assembly.variant(defence=each_constructed(rung.defence))
+    defended = Defended(scale.network.defended.segment, assembly.defence()).eval()
+    return assembly, replace(scale.network, defended=defended)
 
 
 def _weight(rung: Rung, worth: Worth, flags: Sequence[str] = ()) -> Found:
@@ -161,7 +158,7 @@ def retrained(job: Job) -> Found:
         **_weight(
             Rung(job.task.name, job.task.about, job.task.defence),
             worth,
-            check_wire(assembly, network, samples=64).flags,
+            _on_the_wire(assembly, network),
         ),
     }
 
@@ -246,7 +243,6 @@ def compact(record: Record) -> Found:
         "leaks": {k: asdict(v) for k, v in leaks.items()},
         "guesses": guesses,
         "scores": {k: asdict(v) for k, v in scores.items()},
-        "accuracy": asdict(record.utility["accuracy"]) if record.utility else None,
         "flags": list(record.flags),
         "strength": record.defence.get("noise_to_message"),
         "command": command_line(record),

@@ -162,8 +162,9 @@ class Search:
         """How much of each defence the accuracy bears there, and quick attackers on that."""
         served = [f for f in self.request.families if not family_of(f).retrained]
         tasks = [
-            Task(kind="weigh", cut=p.name, name=family, families=(family,))
+            Task(kind="weigh", cut=p.name, name=family, loudness=loudness)
             for p in chosen
+            if (loudness := self._loudness(p.name)) is not None
             for family in served
         ]
         self._do(tasks)
@@ -178,9 +179,14 @@ class Search:
         self._do([t for f in self.request.families for t in self._trainings(f, cut)])
         self._quick(lambda c: c.retrained and self.verdict.may_meet(c))
 
+    def _loudness(self, cut: str) -> dict[str, float] | None:
+        """Of the undefended messages there, if they were weighed."""
+        found = self.known.found.get(f"weigh/{cut}/undefended")
+        return None if found is None else found["loudness"]
+
     def _trainings(self, name: str, cut: str) -> list[Task]:
-        family, found = family_of(name), self.known.found.get(f"weigh/{cut}/undefended")
-        if not family.retrained or found is None:
+        family, loudness = family_of(name), self._loudness(cut)
+        if not family.retrained or loudness is None:
             return []
         return [
             Task(
@@ -193,7 +199,7 @@ class Search:
                 epochs=self.request.epochs_again,
                 seconds=self.plan.train_seconds,
             )
-            for rung in family.ladder(Loudness(**found["loudness"]))
+            for rung in family.ladder(Loudness(**loudness))
         ]
 
     def _confirm(self, *, most: int) -> None:

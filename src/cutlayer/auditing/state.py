@@ -33,13 +33,15 @@ class Known:
             self.attacks[task.configuration].append(task.key)
 
     def weights(self) -> dict[str, tuple[Task, Found, Found]]:
-        """By configuration: the task that weighed it, what that found of it, and of the cut."""
+        """By configuration: the task that weighed it, what that found of it, and where it was
+        timed: a defence that needs no training takes what the undefended cut takes."""
         known: dict[str, tuple[Task, Found, Found]] = {}
         for key, task in self.tasks.items():
             found = self.found[key]
             if task.kind == "weigh":
+                timed = self.found[f"weigh/{task.cut}/undefended"]
                 for one in found["configurations"]:
-                    known.setdefault(f"{task.cut}/{one['name']}", (task, one, found))
+                    known[f"{task.cut}/{one['name']}"] = (task, one, timed)
             elif task.kind == "retrain":
                 known[task.configuration] = (task, found, found)
         return known

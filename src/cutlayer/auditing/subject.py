@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +15,13 @@ from ..config import Experiment
 from ..errors import ConfigError, did_you_mean
 from ..models import DEFAULT_CUT
 from ..network import bare_model
-from ..parts import Part, constructed
+from ..parts import each_constructed
 from ..record import Record, Store
 from ..split import CutPoint, CutPoints, cut_points
 from ..tensor_file import save_tensors
 from ..trained import OnProgress, run_training, silent, whole
 from .request import Request
-from .result import Configuration, Place
+from .result import Place
 
 _RESHAPES = ("Flatten", "flatten", "Identity", "view", "reshape", "Dropout", "Unflatten")
 
@@ -140,10 +141,14 @@ def _ruled_out(
     return ""
 
 
-def retrained_as(base: Assembly, c: Configuration, epochs: int) -> Assembly:
-    """A configuration whose network was trained with its defence."""
-    return base.variant(
-        cut=(c.cut,),
-        defence=tuple(constructed(Part.parse(spec)) for spec in c.defence),
-        epochs=epochs,
-    )
+def served_at(base: Assembly, cut: str, weights: Path | str, **changes: Any) -> Assembly:
+    """The network as it was trained, cut there, but for changes."""
+    given = {"cut": (cut,), "weights": str(weights), "epochs": 0, "keep": "last"}
+    return base.variant(**(given | changes))
+
+
+def trained_with(
+    base: Assembly, cut: str, defence: Sequence[str], epochs: int, **changes: Any
+) -> Assembly:
+    """A network that is trained with a defence, from where the audited one began."""
+    return base.variant(cut=(cut,), defence=each_constructed(defence), epochs=epochs, **changes)

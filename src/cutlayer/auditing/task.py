@@ -18,7 +18,7 @@ class Task:
         cut: The layer cut after. name: Of the configuration at that cut, "laplace-0.5". about: The
             same in words.
         defence: As on the command line, in order.
-        families: To be weighed, with "weigh".
+        loudness: Of the undefended messages there; with it, ``name`` is a family to be weighed.
         attacker: With "attack". thorough: As the attacker is.
         retrained: The network was trained with the defence.
         epochs: Of such a training.
@@ -30,7 +30,7 @@ class Task:
     name: str = "undefended"
     about: str = "undefended"
     defence: tuple[str, ...] = ()
-    families: tuple[str, ...] = ()
+    loudness: Mapping[str, float] | None = None
     attacker: Attacker | None = None
     repeats: int = 1
     thorough: bool = False
@@ -78,8 +78,7 @@ class Task:
     def from_plain(cls, raw: Mapping[str, Any]) -> "Task":
         """The inverse of ``plain``."""
         values = dict(raw)
-        for name in ("defence", "families"):
-            values[name] = tuple(values[name])
+        values["defence"] = tuple(values["defence"])
         if values["attacker"]:
             values["attacker"] = Attacker.from_plain(values["attacker"])
         return cls(**values)
