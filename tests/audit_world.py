@@ -135,6 +135,7 @@ def plan(folder: Path, *, until: float | None = None, world: Any = None, **asked
         weights="none",
         store=str(folder),
         limits=limits,
+        anywhere="a",
         storage=f"sqlite:///{folder / 'audit.db'}",
         name="audit-world",
         started=time.time(),

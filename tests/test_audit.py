@@ -11,8 +11,8 @@ from cutlayer.auditing.advice import notable, recommendation
 from cutlayer.auditing.attackers import attackers
 from cutlayer.auditing.families import FAMILIES, Loudness, strongest, to_try
 from cutlayer.auditing.leakage import leakage_of
+from cutlayer.auditing.limits import AT_CUTS, Limits, in_numbers
 from cutlayer.auditing.limits import FAMILIES as NAMES
-from cutlayer.auditing.limits import Limits, in_numbers
 from cutlayer.auditing.request import Request, checked, from_plain
 from cutlayer.auditing.result import Answer, Attacked, Certificate, Configuration
 from cutlayer.auditing.state import above, below
@@ -136,7 +136,7 @@ def test_no_name_of_a_family_is_lost() -> None:
 # --- ladders --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", AT_CUTS)
 def test_every_rung_is_a_defence_that_gets_stronger(name: str) -> None:
     rungs = FAMILIES[name].ladder(Loudness(rms=2.0, l1=90.0, l2=20.0))
     assert len({rung.name for rung in rungs}) == len(rungs)

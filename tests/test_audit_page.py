@@ -293,7 +293,7 @@ def test_two_audits_side_by_side_tell_noise_from_change() -> None:
     before = changed(leakage={"individual": Estimate(value=0.3, low=0.28, high=0.32)})
     found = {c.now.key: c for c in changes(made(), before)}
     assert found[RECOMMENDED].leakage_better is True
-    assert found[RECOMMENDED].lost_better is None
+    assert found[RECOMMENDED].given_up_better is None
     assert {c.leakage_better for k, c in found.items() if k != RECOMMENDED} == {None}
     assert {c.now.key: c for c in changes(before, made())}[RECOMMENDED].leakage_better is False
     text = Page(render(made(), before=before)).text

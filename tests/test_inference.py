@@ -9,7 +9,14 @@ import torch
 from digits_attacked import VICTIMS, X, Y, two_convolutions, view
 from torch import Tensor, nn
 
-from cutlayer.attacks import INFERENCES, FarSegmentReads, Inference, LabelInference, about
+from cutlayer.attacks import (
+    INFERENCES,
+    AnswerInference,
+    FarSegmentReads,
+    Inference,
+    LabelInference,
+    about,
+)
 from cutlayer.attacks.readers import reader, ridge
 from cutlayer.defences import Defence, Defended, Laplace
 from cutlayer.threat import Observed, View
@@ -35,7 +42,7 @@ def right(attack: Inference, side: Defended, m: int = 1, y: Tensor = Y) -> float
 
 
 def test_every_inference_is_under_test() -> None:
-    assert set(INFERENCES.values()) == {LabelInference, FarSegmentReads}
+    assert set(INFERENCES.values()) == {LabelInference, AnswerInference, FarSegmentReads}
 
 
 def test_undefended_the_class_is_read_by_anyone() -> None:

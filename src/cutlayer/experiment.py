@@ -212,8 +212,13 @@ def listening_post(assembly: Assembly, network: Network) -> Seat | PredictionApi
     e = assembly.experiment
     if "confidences" not in threat_model(e.threat).has:
         return seat_of(assembly, network)
+    return prediction_api(assembly, network)
+
+
+def prediction_api(assembly: Assembly, network: Network) -> PredictionApi:
+    """The network as an API, with its output defences prepared on the owners' samples."""
     own = assembly.take(assembly.shares.train[:PRIVATE])
-    return PredictionApi.prepared(network, own, root=e.seed)
+    return PredictionApi.prepared(network, own, root=assembly.experiment.seed)
 
 
 def _others_to_find(assembly: Assembly) -> Tensor | None:

@@ -4,7 +4,7 @@ from .affine_inverse import AffineInverse
 from .base import Attack, Reconstruction
 from .confidence import ConfidenceInversion
 from .floors import ClassMean, MeanSample, NearestAuxiliary
-from .inference import FarSegmentReads, Inference, LabelInference, about
+from .inference import AnswerInference, FarSegmentReads, Inference, LabelInference, about
 from .inverse_network import InverseNetwork
 from .likelihood import MaximumLikelihood
 from .prior import GaussianPrior, total_variation
@@ -19,6 +19,7 @@ ATTACKS: dict[str, type[Reconstruction]] = {
 }
 INFERENCES: dict[str, type[Inference]] = {  # these read a label, and rebuild nothing
     "label-inference": LabelInference,
+    "answer-inference": AnswerInference,
     "far-segment-reads": FarSegmentReads,
 }
 FLOORS: dict[str, type[Reconstruction]] = {
@@ -32,6 +33,7 @@ __all__ = [
     "FLOORS",
     "INFERENCES",
     "AffineInverse",
+    "AnswerInference",
     "Attack",
     "ClassMean",
     "ConfidenceInversion",

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ..inversion_models import LogConfidences
 from ..precision import laid_out
 from ..threat import Observed, View
-from .base import Attack
+from .base import Attack, Query
 from .inverse_network import Messages, Standardise
 from .lesson import batches
 from .readers import reader, ridge
+
+_LOGARITHMS = LogConfidences()
 
 
 class Inference(Attack):
@@ -149,15 +152,14 @@ class LabelInference(Inference):
         self.samples = samples
 
     def _fit(self, view: View) -> None:
-        assert view.query is not None
         assert view.auxiliary_labels is not None
         assert view.validation_labels is not None
         if len(view.auxiliary) < 2:
             raise ValueError(
-                f"LabelInference learns from 2 samples at least: got {len(view.auxiliary)}"
+                f"{type(self).__name__} learns from 2 samples at least: got {len(view.auxiliary)}"
             )
         y, truth = view.auxiliary_labels, view.validation_labels
-        messages = Messages(view, view.query)
+        messages = Messages(view, self._answers(view))
         first = torch.arange(len(y))[: self.samples]
         mean = _Mean(messages.of(first))
         network, losses = self._trained(view, messages, mean)
@@ -175,6 +177,11 @@ class LabelInference(Inference):
             "validation_loss": [e if math.isfinite(e) else None for e in losses],
             "validation_accuracy": {name: right for name, (right, _) in quality.items()},
         }
+
+    def _answers(self, view: View) -> Query:
+        """Whom to ask."""
+        assert view.query is not None
+        return view.query
 
     def _trained(
         self, view: View, messages: Messages, mean: "_Mean"
@@ -218,6 +225,23 @@ class LabelInference(Inference):
 
     def _score(self, seen: Observed) -> Tensor:
         return torch.cat([self.reader_(z.mean(1)) for z in seen.messages.split(512)])
+
+
+class AnswerInference(LabelInference):
+    """The same of a prediction API: a classifier of the logarithms of what it releases.
+
+    What it reads is a private attribute; the class is what an answer says.
+    """
+
+    needs = frozenset({"confidences", "auxiliary_labels"})
+
+    def _answers(self, view: View) -> Query:
+        assert view.confidences is not None
+        ask = view.confidences
+        return lambda x: _LOGARITHMS(ask(x))
+
+    def _score(self, seen: Observed) -> Tensor:
+        return super()._score(replace(seen, messages=_LOGARITHMS(seen.messages)))
 
 
 class _Mean:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ..record import Estimate
+from .limits import ANSWERS
 from .result import Attacked, Configuration, Recommendation
 from .verdict import EVERYTHING, NOTHING, Verdict, value
 
@@ -14,6 +15,7 @@ _LIMITS = {
     "owner_flops": "FLOPs of the owner's part",
     "message_bytes": "bytes of a message",
     "milliseconds": "milliseconds of the owner's part",
+    "distortion": "how far answers move",
 }
 _DOES = {
     "individual": "re-identifies {} of {} victims",
@@ -59,16 +61,19 @@ def notable(verdict: Verdict, every: Sequence[Configuration]) -> list[str]:
         worst = c.worst(verdict.protect, verdict.threats)
         if c.defence or worst is None:
             continue
+        show = "show" if c.cut == ANSWERS else "shows"
         e, floor = worst.leakage[verdict.protect], worst.floors.get(verdict.protect, 0.0)
         if value(e) >= EVERYTHING:
-            found.append(f"{c.cut} shows everything, undefended, to {_article(worst.name)}")
+            found.append(f"{c.cut} {show} everything, undefended, to {_article(worst.name)}")
         elif (value(e) if e.low is None else e.low) <= floor:
             who = "any attacker" if c.thorough else "a quick attacker"
-            found.append(f"{c.cut} shows nothing to {who} that guessing does not, undefended")
+            found.append(f"{c.cut} {show} nothing to {who} that guessing does not, undefended")
     return found
 
 
 def _do(c: Configuration) -> str:
+    if c.cut == ANSWERS:
+        return f"Release the answers {c.words if c.defence else 'as they are'}."
     protection = f"and send it with {c.words}" if c.defence else "and send it undefended"
     verb = "Train with" if c.retrained else ""
     if c.retrained:
@@ -88,6 +93,10 @@ def _outcome(
     bare = next((o for o in every if o.cut == c.cut and not o.defence), None)
     if bare is not None and c.defence and bare.attacks:
         words.append(f"Undefended, {percent(verdict.leakage(bare))} would.")
+    if c.distortion is not None:
+        moved = "" if not c.defence else f", {_moved(c.distortion)} from what the network says"
+        words.append(f"Their calibration error is {_percent(value(c.ece))}{moved}.")
+        return words
     share = c.flops / whole if whole else 0.0
     words.append(
         f"The owner computes {share:.0%} of the network's FLOPs and sends {c.bytes:,} bytes a "
@@ -96,13 +105,18 @@ def _outcome(
     return words
 
 
+def _moved(e: Estimate) -> str:
+    """How far answers are moved."""
+    return f"their mean distance (L1) {value(e):.4f}"
+
+
 def _accuracy(c: Configuration) -> str:
     if not c.defence:
         return f"Accuracy stays at {percent(c.accuracy)}."
     lost = value(c.lost)
     change = f"{-100 * lost:+.1f} points" if round(100 * lost, 1) else "no change"
     span = ""
-    if c.lost.low is not None and c.lost.high is not None:
+    if c.lost.low is not None and c.lost.high is not None and c.lost.low < c.lost.high:
         span = f", {-100 * c.lost.high:+.1f} to {-100 * c.lost.low:+.1f}"
     return f"Accuracy {percent(c.accuracy)} ({change}{span})."
 
@@ -144,8 +158,9 @@ def _why(verdict: Verdict, best: Configuration, other: Configuration) -> str:
     figures = f"{_plain(verdict.protect, value(its))} leak, accuracy {percent(other.accuracy)}"
     if verdict.ceiling is None and (its.low or 0.0) > (mine.high or 1.0):
         return f"{what}: leaks more ({figures})"
-    if (other.lost.low or 0.0) > (best.lost.high or 1.0):
-        return f"{what}: gives up more accuracy ({figures})"
+    if (other.given_up.low or 0.0) > (best.given_up.high or 1.0):
+        more = "gives up more accuracy" if other.distortion is None else "moves answers further"
+        return f"{what}: {more} ({figures})"
     if other.flops > best.flops:
         more = "no better as far as the intervals tell, and the owner computes more"
         return f"{what}: {more} ({figures})"
@@ -201,6 +216,7 @@ def _give_up(verdict: Verdict, name: str, c: Configuration) -> str:
         "owner_flops": f"{c.flops:,} FLOPs at the owner",
         "message_bytes": f"{c.bytes:,} bytes a message",
         "milliseconds": f"{c.milliseconds or 0:.1f} ms at the owner",
+        "distortion": f"a distortion of {c.given_up.high or 0:.4f}",
     }[name]
     return f"allow {needed} ({c.cut}, {c.words})"
 

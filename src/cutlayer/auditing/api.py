@@ -51,6 +51,7 @@ def audit(
     owner_flops: float | str | None = None,
     message_bytes: float | None = None,
     milliseconds: float | None = None,
+    distortion: float | None = None,
     on_task: OnTask = lambda running: None,
     **settings: Any,
 ) -> Audit:
@@ -91,6 +92,7 @@ def audit(
         "owner_flops": owner_flops,
         "message_bytes": message_bytes,
         "milliseconds": milliseconds,
+        "distortion": distortion,
     }
     request = Request(
         experiment=parse({k: v for k, v in raw.items() if v is not None}),

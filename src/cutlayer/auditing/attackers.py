@@ -14,6 +14,7 @@ Pass = Literal["quick", "thorough"]
 QUICK_VICTIMS, QUICK_SAMPLES = 128, 1000
 SEARCHED = 100  # victims of attacks that search for each on its own
 SAMPLES = 4000  # of the attacker's own, for the thorough attacks
+MANY = 10_000  # where an answer says so little that more samples are what helps
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,11 @@ class _Kind:
     samples: int = SAMPLES
 
 
+_ANSWERS = "inverse of the answers"
 _QUICK = (
     _Kind("affine-inverse", "affine map", "affine-inverse:samples=1000", QUICK_VICTIMS),
     _Kind("inverse-network", "inverse network", "inverse-network:epochs=8,patience=3"),
+    _Kind("confidence-inversion", _ANSWERS, "confidence-inversion:epochs=10,patience=3"),
 )
 _THOROUGH = (
     _Kind("affine-inverse", "affine map", "affine-inverse"),
@@ -67,6 +70,18 @@ _THOROUGH = (
         SEARCHED,
     ),
     _Kind("shadow", "shadow network", "shadow:epochs=10,steps=200", SEARCHED),
+    _Kind("confidence-inversion", _ANSWERS, "confidence-inversion", samples=MANY),
+    _Kind(
+        "adaptive-confidence-inversion",
+        "adaptive inverse of the answers",
+        "confidence-inversion:features=adaptive",
+        samples=MANY,
+    ),
+    _Kind(
+        "transposed-confidence-inversion",
+        "convolutional inverse of the answers",
+        "confidence-inversion:network=transposed,epochs=10",
+    ),
 )
 
 
@@ -75,7 +90,10 @@ _READERS = {  # they read a label straight from messages
         _Kind("far-segment-reads", "the server's own prediction", "far-segment-reads"),
         _Kind("label-inference", "classifier of messages", "label-inference"),
     ),
-    "attribute": (_Kind("label-inference", "classifier of messages", "label-inference"),),
+    "attribute": (
+        _Kind("label-inference", "classifier of messages", "label-inference"),
+        _Kind("answer-inference", "classifier of answers", "answer-inference"),
+    ),
 }
 
 
@@ -102,7 +120,7 @@ def attackers(
         kinds += [_Kind(part.kind.rpartition(":")[2], part.kind, str(part)) for part in own]
     found = []
     for kind in kinds:
-        granting = granted_by(kind.attack, threats)
+        granting = granted_by(kind.attack, threats, protect=protect)
         if granting:
             most = QUICK_VICTIMS if when == "quick" else most_victims
             found.append(
@@ -119,9 +137,15 @@ def attackers(
     return found
 
 
-def granted_by(attack: str, threats: Sequence[str]) -> tuple[str, ...]:
-    """The threat models that grant all that an attack needs."""
-    return tuple(name for name in threats if _needs(attack) <= THREATS[name].has)
+def granted_by(attack: str, threats: Sequence[str], *, protect: str) -> tuple[str, ...]:
+    """The threat models that grant all that an attack needs.
+
+    Whoever wants to know a private attribute knows that of its own samples.
+    """
+    needs = _needs(attack)
+    if protect == "attribute" and attack in INFERENCES:
+        needs -= {"auxiliary_labels"}
+    return tuple(name for name in threats if needs <= THREATS[name].has)
 
 
 @cache

@@ -22,7 +22,7 @@ from ..trained import OnProgress
 from ..wire.identity import Credentials
 from .compare import compared
 from .deliver import deliver
-from .forecast import forecast
+from .forecast import expected_minutes, forecast
 from .limits import FAMILIES, Limits
 from .request import Request, checked
 from .result import Audit
@@ -40,7 +40,10 @@ def audit(arguments: argparse.Namespace) -> int:
     auditor = Credentials.load(arguments.identity) if arguments.identity else None
     store = store_at(arguments.store)
     console = Console(stderr=True)
-    with _shown(console, arguments.budget) as (on_progress, on_task):
+    expected = arguments.budget
+    if expected is None and console.is_terminal:
+        expected = expected_minutes(request, store, workers=workers)
+    with _shown(console, expected, about=arguments.budget is None) as (on_progress, on_task):
         found, what = carry_out(
             request,
             store=store,
@@ -51,12 +54,10 @@ def audit(arguments: argparse.Namespace) -> int:
             on_progress=on_progress,
             on_task=on_task,
         )
-    Console().print(found.recommendation.words, highlight=False)
-    for line in found.recommendation.reasons:
-        print(f"- not {line}")
-    for line in found.notes:
-        print(f"- {line}")
-    _left_out(found)
+    _told(found)
+    if found.released is not None:
+        print("What is released:")
+        _told(found.released)
     said = deliver(
         found,
         what,
@@ -69,7 +70,12 @@ def audit(arguments: argparse.Namespace) -> int:
     return failed(found, arguments.fail_on)
 
 
-def _left_out(found: Audit) -> None:
+def _told(found: Audit) -> None:
+    Console().print(found.recommendation.words, highlight=False)
+    for line in found.recommendation.reasons:
+        print(f"- not {line}")
+    for line in found.notes:
+        print(f"- {line}")
     if found.not_examined:
         print(f"not examined ({len(found.not_examined)}), all on the page; the first:")
         for line in found.not_examined[:5]:
@@ -77,9 +83,11 @@ def _left_out(found: Audit) -> None:
 
 
 def failed(found: Audit, ceiling: float | None) -> int:
-    """Exit code under ``--fail-on``: 1 unless the recommendation keeps to it for certain."""
+    """Exit code under ``--fail-on``: 1 unless every recommendation keeps to it for certain."""
     if ceiling is None:
         return 0
+    if found.released is not None and failed(found.released, ceiling):
+        return 1
     key = found.recommendation.key
     e = found.configuration(key).leakage(found.protect, found.threats) if key else None
     high = None if e is None else e.value if e.high is None else e.high
@@ -152,13 +160,16 @@ def command_of(words: list[str]) -> str:
 
 
 @contextmanager
-def _shown(console: Console, minutes: float | None) -> Iterator[tuple[OnProgress, OnTask]]:
+def _shown(
+    console: Console, minutes: float | None, *, about: bool
+) -> Iterator[tuple[OnProgress, OnTask]]:
     """What is being tried now, and how long it takes."""
     started = time.time()
 
     def line(what: str) -> Text:
         passed = (time.time() - started) / 60
-        of = f" of {minutes:g}" if minutes else ""
+        whole = f"about {max(1, round(minutes or 0))}" if about else f"{minutes:g}"
+        of = f" of {whole}" if minutes else ""
         return Text(f"{passed:.1f}{of} min  {what}")
 
     with Live(line("reading"), console=console, transient=True, refresh_per_second=2) as live:

@@ -28,16 +28,16 @@ def compared(before: Path, after: Path, *, out: Path, ceiling: float | None) -> 
         )
     found = changes(new, old)
     table = Table(title=f"{before} and {after}, by leakage of {new.protect}")
-    for column in ("cut", "defence", "leakage before", "after", "accuracy lost before", "after"):
+    for column in ("cut", "defence", "leakage before", "after", "given up before", "after"):
         table.add_column(column, overflow="fold")
     for change in found:
         leaks = [c.leakage(new.protect, new.threats) for c in (change.earlier, change.now)]
-        lost = [c.lost for c in (change.earlier, change.now)]
+        lost = [c.given_up for c in (change.earlier, change.now)]
         table.add_row(
             change.now.cut,
             change.now.words,
             *_pair(leaks, change.leakage_better),
-            *_pair(lost, change.lost_better),
+            *_pair(lost, change.given_up_better),
         )
     Console().print(table)
     print(f"page: {write(new, out, before=old)}")

@@ -1,15 +1,23 @@
 """Defences to try: each a ladder of strengths, in units of the message that it acts on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from ..defences import Defence, Rounding
 from ..parts import Part, constructed, resolve
+from .limits import OF_ANSWERS
 
 NOISE = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 SHRUNK = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05)
 WEIGHTS = (0.1, 0.5, 2.0)
 TRAINED_NOISE = (0.5, 1.0, 2.0)
+DECIMALS = (6, 5, 4, 3, 2, 1)
+LARGEST = (10, 5, 3, 2, 1)
+TEMPERATURES = (1.2, 1.5, 2.0, 3.0, 5.0)
+BUDGETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # of one answer, L1
+WIDTHS = (16, 8, 4, 3, 2)
 _ROOT = 2**0.5  # standard deviation of the Laplace law at scale 1
 
 
@@ -17,12 +25,18 @@ _ROOT = 2**0.5  # standard deviation of the Laplace law at scale 1
 class Loudness:
     """Of the undefended messages at a cut, on the owners' training share.
 
-    rms: Root mean square of an element. l1, l2: Median norms of a message.
+    rms: Root mean square of an element. l1, l2: Median norms of a message. size: Its elements.
     """
 
     rms: float
     l1: float
     l2: float
+    size: int = 0
+
+
+def loudness_of(plain: Mapping[str, Any]) -> Loudness:
+    """From JSON values."""
+    return Loudness(**plain)
 
 
 @dataclass(frozen=True)
@@ -112,6 +126,30 @@ def _of_nopeek_laplace(step: float, z: Loudness) -> Rung:
     return Rung(f"nopeek-laplace-{step}", words, ("nopeek:weight=0.5", noise))
 
 
+def _of_answers(
+    kind: str, argument: str, words: str, steps: Sequence[float], *, more: str = ""
+) -> Family:
+    """A defence of what is released, by its one strength."""
+
+    def at(step: float, z: Loudness) -> Rung:
+        spec = f"{kind}:{argument}={_number(step)}{more}"
+        return Rung(f"{kind}-{_number(step)}", words.format(_number(step)), (spec,))
+
+    return Family(steps, at)
+
+
+def _of_rounded_noise(step: float, z: Loudness) -> Rung:
+    """Noise and rounding in one budget, of which the rounding may take half."""
+    decimals = next(k for k in range(2, 7) if k == 6 or Rounding(k).worst_case(z.size) < step / 2)
+    words = f"with Gaussian noise, rounded to {decimals} decimals, within {_number(step)}"
+    spec = f"output-noise:budget={_number(step)},decimals={decimals}"
+    return Rung(f"rounded-noise-{_number(step)}", words, (spec,))
+
+
+def _label_only(step: float, z: Loudness) -> Rung:
+    return Rung("label-only", "as the label alone", ("label-only",))
+
+
 FAMILIES: dict[str, Family] = {
     "laplace": Family(NOISE, _of_laplace),
     "gaussian": Family(NOISE, _of_gaussian),
@@ -122,6 +160,23 @@ FAMILIES: dict[str, Family] = {
     "nopeek": Family(WEIGHTS, _of_nopeek, retrained=True),
     "laplace-in-training": Family(TRAINED_NOISE, _of_trained_laplace, retrained=True),
     "nopeek-laplace": Family(TRAINED_NOISE, _of_nopeek_laplace, retrained=True),
+    "rounding": _of_answers("rounding", "decimals", "rounded to {} decimals", DECIMALS),
+    "top-k": _of_answers("top-k", "k", "with the {} largest entries alone", LARGEST),
+    "temperature": _of_answers("temperature", "temperature", "at temperature {}", TEMPERATURES),
+    "output-noise": _of_answers("output-noise", "budget", "with Gaussian noise within {}", BUDGETS),
+    "rounded-noise": Family(BUDGETS[2:], _of_rounded_noise),
+    "same-class-swap": _of_answers(
+        "same-class-swap", "budget", "moved within {} towards another one of their class", BUDGETS
+    ),
+    "codebook": _of_answers("codebook", "budget", "out of a codebook within {}", BUDGETS),
+    "purification": _of_answers("purification", "width", "purified through {} numbers", WIDTHS),
+    "adversarial-noise": _of_answers(
+        "adversarial-noise", "budget", "with adversarial noise within {}", BUDGETS[2:5]
+    ),
+    "lpa-generator": _of_answers(
+        "lpa-generator", "budget", "poisoned by a generator within {}", BUDGETS[2:5]
+    ),
+    "label-only": Family((1.0,), _label_only),
 }
 
 
@@ -129,10 +184,26 @@ def family_of(name: str) -> Family:
     """A family by name, or a single defence as on the command line, at the strength it has."""
     if name in FAMILIES:
         return FAMILIES[name]
-    part = constructed(Part.parse(name))
-    active = resolve("defence", part.kind)(**part.args).active
-    rung = Rung(name.replace("/", "-"), name, (name,))
-    return Family((1.0,), lambda step, z: rung, retrained=active != "serve")
+    defence = _made(name)
+    words = f"behind {name}" if defence.site == "output" else name
+    rung = Rung(name.replace("/", "-"), words, (name,))
+    return Family((1.0,), lambda step, z: rung, retrained=defence.active != "serve")
+
+
+def of_answers(name: str) -> bool:
+    """Whether a family acts on what is released, and not on what crosses a cut."""
+    return name in OF_ANSWERS or (name not in FAMILIES and _made(name).site == "output")
+
+
+def is_random(spec: str) -> bool:
+    """Whether a defence makes two messages about one input differ."""
+    return bool(_made(spec).stochastic)
+
+
+def _made(spec: str) -> Defence:
+    part = constructed(Part.parse(spec))
+    made: Defence = resolve("defence", part.kind)(**part.args)
+    return made
 
 
 def strongest(rungs: Sequence[Rung], keeps: Callable[[Rung], bool]) -> int:

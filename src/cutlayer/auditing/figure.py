@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from ..record import Estimate
 from ..report.figures import INK, MUTED, PALETTE, as_png, literal, new_figure
+from .limits import ANSWERS
 from .result import PROTECTABLE, Audit, Configuration
 
 if TYPE_CHECKING:
@@ -20,13 +21,14 @@ def front(audit: Audit, *, width: float = 7, height: float = 4.6) -> bytes | Non
     for i, cut in enumerate(dict.fromkeys(c.cut for c in shown)):
         for c in (c for c in shown if c.cut == cut):
             _point(axes, audit, c, PALETTE[i % len(PALETTE)])
-        axes.plot([], [], "o", color=PALETTE[i % len(PALETTE)], label=_short(f"cut after {cut}"))
+        axes.plot([], [], "o", color=PALETTE[i % len(PALETTE)], label=_short(_place(cut)))
     _line(axes, audit, shown)
     _mark(axes, audit, shown)
     guess = audit.chance.get(audit.protect)
     if guess is not None:
         axes.axhline(guess, color=MUTED, linewidth=1, linestyle="--", label="guessing")
-    axes.set_xlabel("accuracy given up (percentage points)")
+    given = "mean L1 distance of answers" if audit.of_answers else "accuracy given up (points)"
+    axes.set_xlabel(given)
     axes.set_ylabel(f"worst case: {PROTECTABLE.get(audit.protect, audit.protect)}")
     if audit.protect != "pixels":
         axes.yaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
@@ -37,14 +39,23 @@ def front(audit: Audit, *, width: float = 7, height: float = 4.6) -> bytes | Non
 
 def _there(audit: Audit, c: Configuration) -> bool:
     leaked = c.leakage(audit.protect, audit.threats).value
-    return leaked is not None and c.lost.value is not None
+    return leaked is not None and c.given_up.value is not None
 
 
 def _at(audit: Audit, c: Configuration) -> tuple[float, float]:
-    lost, leaked = c.lost.value, c.leakage(audit.protect, audit.threats).value
+    lost, leaked = c.given_up.value, c.leakage(audit.protect, audit.threats).value
     assert lost is not None
     assert leaked is not None
-    return lost * 100, leaked
+    return lost * _scale(c), leaked
+
+
+def _scale(c: Configuration) -> float:
+    """Of what is given up: percentage points, or a distance as it is."""
+    return 100 if c.distortion is None else 1
+
+
+def _place(cut: str) -> str:
+    return cut if cut == ANSWERS else f"cut after {cut}"
 
 
 def _point(axes: "Axes", audit: Audit, c: Configuration, colour: str) -> None:
@@ -52,7 +63,7 @@ def _point(axes: "Axes", audit: Audit, c: Configuration, colour: str) -> None:
     axes.errorbar(
         x,
         y,
-        xerr=_error(c.lost, 100),
+        xerr=_error(c.given_up, _scale(c)),
         yerr=_error(c.leakage(audit.protect, audit.threats), 1),
         fmt="o" if c.defence else "D",
         mfc=colour if c.thorough else "white",

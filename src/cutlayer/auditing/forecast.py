@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,8 +14,8 @@ from ..planning import Cost, estimate
 from ..record import Store
 from .attackers import QUICK_SAMPLES, attackers
 from .families import family_of
-from .limits import in_numbers
-from .request import Request
+from .limits import CLIENT, in_numbers
+from .request import Request, scopes
 from .search import AT_ONCE, MOST_CUTS
 from .subject import first_cut, places, points_of, size_of
 
@@ -33,7 +34,7 @@ class Stage:
 
 def forecast(request: Request, store: Store, *, workers: int) -> int:
     """Print what an audit would take; the exit code."""
-    stages, memory = stages_of(request, store)
+    stages, memory = _stages_of_all(request, store)
     table = Table(title="would run (estimated from a few steps)")
     for column in ("stage", "tasks", "minutes of one process"):
         table.add_column(column, justify="left" if column == "stage" else "right")
@@ -46,8 +47,49 @@ def forecast(request: Request, store: Store, *, workers: int) -> int:
     return 0
 
 
-def stages_of(request: Request, store: Store) -> tuple[list[Stage], int]:
+def expected_minutes(request: Request, store: Store, *, workers: int) -> float:
+    """That an audit will take, about."""
+    stages, _ = _stages_of_all(request, store)
+    return sum(s.minutes for s in stages) / workers
+
+
+def _stages_of_all(request: Request, store: Store) -> tuple[list[Stage], int]:
     """Each stage, and the bytes of memory that one process takes."""
+    found: list[Stage] = []
+    most = 0
+    for scope in scopes(request):
+        stages, memory = (_of_answers if scope.threats == (CLIENT,) else stages_of)(scope, store)
+        found, most = [*found, *stages], max(most, memory)
+    return found, most
+
+
+def _of_answers(request: Request, store: Store) -> tuple[list[Stage], int]:
+    """Of what is released, where nothing is cut."""
+    e = request.experiment
+    assembly = Assembly.of(e)
+    example = assembly.dataset.take(assembly.shares.train[:2])[0]
+    points = points_of(bare_model(e, tuple(example.shape[1:]), assembly.classes), example)
+    api = assembly.variant(
+        cut=(first_cut(e, points),),
+        threat=CLIENT,
+        attack=constructed(Part.parse("confidence-inversion:epochs=10"), "attack"),
+        auxiliary_samples=min(QUICK_SAMPLES, len(assembly.auxiliary.learn)),
+    )
+    costs, memory = estimate(api, store, attack=True)
+    quick, crew = _minutes(costs), attackers("thorough", request.feared, **_about(request))
+    tried, looks = round(_SERVED * len(request.families)), AT_ONCE * _ROUNDS * len(crew)
+    return [
+        Stage("answers, behind each defence", tried, tried * quick),
+        Stage("strongest attackers of answers", looks, looks * 4 * quick),
+    ], memory
+
+
+def _about(request: Request) -> dict[str, Any]:
+    return {"protect": request.protect, "most_victims": request.most_victims}
+
+
+def stages_of(request: Request, store: Store) -> tuple[list[Stage], int]:
+    """The same of cuts."""
     e = request.experiment
     assembly = Assembly.of(e)
     example = assembly.dataset.take(assembly.shares.train[:2])[0]
@@ -84,8 +126,7 @@ def _stages(request: Request, quick: Sequence[float], training: float) -> list[S
     again = [f for f in request.families if family_of(f).retrained]
     chosen = sorted(quick, reverse=True)[:MOST_CUTS]
     worst = max(chosen, default=0.0)
-    most = request.most_victims
-    crew = attackers("thorough", request.feared, protect=request.protect, most_victims=most)
+    crew = attackers("thorough", request.feared, **_about(request))
     defended = round(_SERVED * len(served))
     trainings = sum(len(family_of(f).steps) for f in again)
     scale = request.epochs_again / max(request.experiment.passes, 1)

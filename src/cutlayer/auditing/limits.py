@@ -13,7 +13,14 @@ PROTECTABLE: dict[str, str] = {
 }
 SERVED = ("laplace", "gaussian", "dropout", "clip-norm", "clipped-laplace", "dropout-laplace")
 RETRAINED = ("nopeek", "laplace-in-training", "nopeek-laplace")
-FAMILIES = (*SERVED, *RETRAINED)  # of defences to try
+AT_CUTS = (*SERVED, *RETRAINED)
+OF_ANSWERS = (
+    *("rounding", "top-k", "temperature", "output-noise", "rounded-noise", "same-class-swap"),
+    *("codebook", "purification", "adversarial-noise", "lpa-generator", "label-only"),
+)
+FAMILIES = (*AT_CUTS, *OF_ANSWERS)  # of defences to try
+ANSWERS = "the answers"  # where a prediction API's clients listen; no layer has such a name
+CLIENT = "prediction-api"  # the threat model of those who see the answers
 
 
 def _help(text: str, **more: Any) -> dict[str, Any]:
@@ -49,6 +56,14 @@ class Limits:
     milliseconds: float | None = field(
         default=None,
         metadata=_help("time of the owner's part for one sample, on the machine of the audit"),
+    )
+    distortion: float | None = field(
+        default=None,
+        metadata=_help(
+            "mean L1 distance between what a prediction API releases and what the network says, "
+            "0 to 2; 0.02 where its clients are feared and none is given",
+            most=2,
+        ),
     )
 
 

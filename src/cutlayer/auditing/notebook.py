@@ -29,10 +29,13 @@ def notebook(audit: Audit) -> str:
     still = front(audit, width=6, height=3.6)
     if still is not None:
         data = base64.b64encode(still).decode()
-        said = "Accuracy given up against what the worst attacker learns"
+        given = "Distortion" if audit.of_answers else "Accuracy given up"
+        said = f"{given} against what the worst attacker learns"
         parts.append(
             f'<img alt="{said}" style="max-width:100%" src="data:image/png;base64,{data}">'
         )
+    if audit.released is not None:
+        parts.append(f"<p>What is released:</p>{notebook(audit.released)}")
     return f"<div>{''.join(parts)}</div>"
 
 

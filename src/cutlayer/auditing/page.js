@@ -17,7 +17,8 @@
   const known = (v) => typeof v === "number";
   const percent = (v) => (v * 100).toFixed(1) + "\u202f%";
   const number = (v) => (!known(v) ? "–" : protect === "pixels" ? v.toFixed(3) : percent(v));
-  const points = (v) => (known(v) ? (v * 100).toFixed(1).replace("-0.0", "0.0").replace("-", "−") : "–");
+  const unit = data.of_answers ? 1 : 100;
+  const points = (v) => data.of_answers ? (known(v) ? v.toFixed(4) : "–") : (known(v) ? (v * 100).toFixed(1).replace("-0.0", "0.0").replace("-", "−") : "–");
   const interval = (e, show) => (known(e[1]) && known(e[2]) ? show(e[1]) + " … " + show(e[2]) : "");
   const granted = (a) => a.threats.some((t) => threats.has(t));
   const leaks = (a) => a.leakage[protect] || [null, null, null];
@@ -62,7 +63,7 @@
 
   const hover = (s) => [
     "<b>" + wrapped(s.c.title) + "</b>",
-    "accuracy given up: " + points(s.c.lost[0]) + " points (" + interval(s.c.lost, points) + ")",
+    (data.of_answers ? "answers moved by: " : "points of accuracy given up: ") + points(s.c.lost[0]) + " (" + interval(s.c.lost, points) + ")",
     "worst attacker: " + wrapped(s.worst.name),
     "learns " + number(leaks(s.worst)[0]) + " (" + interval(leaks(s.worst), number) + "), guessing " + number(data.chance[protect]),
     ...[...new Set([...s.c.flags, ...s.worst.flags])].map((f) => "flag: " + escaped(f)),
@@ -80,7 +81,7 @@
     const colour = (name) => css.getPropertyValue(name).trim();
     const [ink, muted, line, page] = ["--ink", "--muted", "--line", "--page"].map(colour);
     const seen = shown(), along = front(seen), narrow = plot.clientWidth < 520;
-    const xy = (list) => ({ x: list.map((s) => s.c.lost[0] * 100), y: list.map((s) => leaks(s.worst)[0]) });
+    const xy = (list) => ({ x: list.map((s) => s.c.lost[0] * unit), y: list.map((s) => leaks(s.worst)[0]) });
     const traces = [{ type: "scatter", mode: "lines", name: "front", ...xy(along), line: { color: muted, width: 1.5 }, hoverinfo: "skip" }];
     cuts.forEach((cut, i) => {
       const here = seen.filter((s) => s.c.cut === cut), tint = palette[i % palette.length];
@@ -88,7 +89,7 @@
       const symbol = (s) => (s.c.defended ? "circle" : "diamond") + (s.c.thorough ? "" : "-open");
       traces.push({
         type: "scatter", mode: "markers", name: escaped(cut), ...xy(here), customdata: here.map((s) => s.c.key),
-        error_x: bars(here.map((s) => s.c.lost), 100, tint), error_y: bars(here.map((s) => leaks(s.worst)), 1, tint),
+        error_x: bars(here.map((s) => s.c.lost), unit, tint), error_y: bars(here.map((s) => leaks(s.worst)), 1, tint),
         marker: { size: 10, color: tint, symbol: here.map(symbol), line: { width: 1.5, color: tint } },
         text: here.map(hover), hovertemplate: "%{text}<extra></extra>",
       });
@@ -97,7 +98,7 @@
     const annotations = [], shapes = [];
     if (mark) {
       traces.push({ type: "scatter", mode: "markers", showlegend: false, ...xy([mark]), hoverinfo: "skip", marker: { size: 20, symbol: "circle-open", color: ink, line: { width: 2 } } });
-      annotations.push({ ...{ x: mark.c.lost[0] * 100, y: leaks(mark.worst)[0] }, text: data.recommended ? "recommended" : "nearest", ax: 44, ay: -34, arrowcolor: ink, arrowwidth: 1, arrowhead: 0, standoff: 10, font: { color: ink, size: 12 } });
+      annotations.push({ ...{ x: mark.c.lost[0] * unit, y: leaks(mark.worst)[0] }, text: data.recommended ? "recommended" : "nearest", ax: 44, ay: -34, arrowcolor: ink, arrowwidth: 1, arrowhead: 0, standoff: 10, font: { color: ink, size: 12 } });
     }
     const level = (value, words, dash, x) => {
       if (!known(value)) return;
@@ -110,7 +111,7 @@
     Plotly.react(plot, traces, {
       paper_bgcolor: page, plot_bgcolor: page, font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
       margin: { l: 56, r: 12, t: 10, b: 44, pad: 4 }, hovermode: "closest", shapes, annotations,
-      xaxis: { ...axis, title: { text: "accuracy given up, percentage points", standoff: 6 }, nticks: narrow ? 5 : 9 },
+      xaxis: { ...axis, title: { text: data.of_answers ? "mean L1 distance of the answers from the network's" : "accuracy given up, percentage points", standoff: 6 }, nticks: narrow ? 5 : 9 },
       yaxis: { ...axis, title: { text: "leakage, worst case", standoff: 6 }, tickformat: protect === "pixels" ? "" : ".0%", rangemode: "tozero" },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
       hoverlabel: { align: "left", bgcolor: colour("--panel"), bordercolor: muted, font: { color: ink, size: 12 } },
@@ -163,7 +164,7 @@
         }
         valued(cell, leaks(s.worst), number);
         cell.title = "worst attacker: " + s.worst.name;
-        if (kind === "best") cell.append(element("small", s.c.words + ", −" + points(s.c.lost[0])));
+        if (kind === "best") cell.append(element("small", s.c.words + ", " + (data.of_answers ? "L1 " : "−") + points(s.c.lost[0])));
         const bar = element("span", "", "bar " + kind);
         bar.style.width = (100 * leaks(s.worst)[0]) / most + "%";
         bar.setAttribute("aria-hidden", "true");

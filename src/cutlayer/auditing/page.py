@@ -12,6 +12,8 @@ from . import pictures, tables, words
 from .figure import front
 from .result import PROTECTABLE, Audit
 
+RELEASED = "released"  # folder of the page about what is released, beside the one about cuts
+
 
 def write(audit: Audit, folder: Path, *, before: Audit | None = None) -> Path:
     """Write ``folder/index.html``, CSV files of all numbers and ``front.png`` beside it.
@@ -51,6 +53,7 @@ def render(audit: Audit, *, before: Audit | None = None, still: bytes | None = N
         before=before,
         changes=tables.changes(audit, before) if before is not None else [],
         verdict=verdict,
+        released=words.verdict(audit.released) if audit.released else None,
         rows=pictures.rows(audit, verdict),
         names=pictures.names(audit),
         at_places=tables.at_places(audit),

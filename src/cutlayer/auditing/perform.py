@@ -22,9 +22,11 @@ from ..report.command import command_line
 from ..study import HandedBackError
 from ..trained import Network, OnProgress, load_network, run_training
 from ..wire_check import check_wire
+from .answers import AnswerScale
 from .attackers import Attacker
-from .families import Family, Loudness, Rung, family_of, strongest, to_try
+from .families import Family, Loudness, Rung, family_of, loudness_of, strongest, to_try
 from .leakage import leakage_of
+from .limits import ANSWERS
 from .request import from_plain
 from .subject import served_at, trained_with
 from .task import Task
@@ -32,6 +34,7 @@ from .worth import Scale, Worth, kept
 
 Found = dict[str, Any]
 GALLERY = 500  # victims among whom a reconstruction has to find its own
+ROUNDED = 1e-6  # L1 distance of answers that were not moved, but computed
 SHOWN = 6  # pictures of a configuration
 
 
@@ -40,7 +43,7 @@ def perform(key: str, context: dict[str, Any]) -> Found:
 
     Args:
         context: "request", "weights" (path of the whole network), "store" (folder), "limits",
-            "tasks" by key, "until" (``time.time()``, or none).
+            "anywhere" (a cut), "tasks" by key, "until" (``time.time()``, or none).
 
     Raises:
         HandedBackError: the time was over before it was done.
@@ -64,16 +67,18 @@ class Job:
         self.weights: str = context["weights"]
         self.until: float | None = context.get("until")
         self.attribute: str | None = context["request"]["attribute"]
+        # What is released is the same wherever the network is cut.
+        self.cut: str = context["anywhere"] if task.cut == ANSWERS else task.cut
 
     def assembly(self, **changes: Any) -> Assembly:
         """The experiment at the task's cut: the network as it was trained, but for changes."""
-        return served_at(self.base, self.task.cut, self.weights, **changes)
+        return served_at(self.base, self.cut, self.weights, **changes)
 
     def as_trained(self, **changes: Any) -> Assembly:
         """The configuration: served, or trained, with its defence."""
         task = self.task
         if task.retrained:
-            return trained_with(self.base, task.cut, task.defence, task.epochs, **changes)
+            return trained_with(self.base, self.cut, task.defence, task.epochs, **changes)
         return self.assembly(defence=each_constructed(task.defence), **changes)
 
     def watched(self) -> OnProgress:
@@ -96,9 +101,9 @@ def weighed(job: Job) -> Found:
     """The undefended network at a cut, and how much of each defence its accuracy bears."""
     assembly = job.assembly()
     network = load_network(assembly, job.store, run_training(assembly, job.store).id)
-    scale = Scale(assembly, network)
+    scale = (AnswerScale if job.task.cut == ANSWERS else Scale)(assembly, network)
     if job.task.loudness is not None:
-        loudness = Loudness(**job.task.loudness)
+        loudness = loudness_of(job.task.loudness)
         found = _bearable(job, scale, family_of(job.task.name), loudness)
         job.watched()("weigh", 0, 1)
         return {"configurations": found}
@@ -123,7 +128,15 @@ def _bearable(job: Job, scale: Scale, family: Family, loudness: Loudness) -> lis
     if len(rungs) > 1:
         last = strongest(rungs, lambda rung: kept(worth(rung), job.limits))
         chosen = [rungs[i] for i in to_try(last)]
-    return [_weight(rung, worth(rung), _on_the_wire(*_behind(scale, rung))) for rung in chosen]
+    return [_weight(rung, worth(rung), _off(scale, rung, worth(rung))) for rung in chosen]
+
+
+def _off(scale: Scale, rung: Rung, worth: Worth) -> tuple[str, ...]:
+    """Flags of a defence that does less while serving than it says."""
+    if worth.distortion is None:
+        return _on_the_wire(*_behind(scale, rung))
+    moved = worth.distortion.value or 0.0
+    return () if moved > ROUNDED else ("defence-off-when-serving",)
 
 
 def _on_the_wire(assembly: Assembly, network: Network) -> tuple[str, ...]:
@@ -139,7 +152,8 @@ def _behind(scale: Scale, rung: Rung) -> tuple[Assembly, Network]:
 
 
 def _weight(rung: Rung, worth: Worth, flags: Sequence[str] = ()) -> Found:
-    return {**asdict(rung), **{k: asdict(v) for k, v in vars(worth).items()}, "flags": list(flags)}
+    measured = {k: v and asdict(v) for k, v in vars(worth).items()}
+    return {**asdict(rung), **measured, "flags": list(flags)}
 
 
 def retrained(job: Job) -> Found:

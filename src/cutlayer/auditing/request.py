@@ -8,10 +8,13 @@ from ..config import Experiment, parse
 from ..described import jsonable
 from ..errors import ConfigError, did_you_mean
 from ..parts import Part, constructed, each_constructed
-from .limits import FAMILIES, PROTECTABLE, Limits, Protect, faults_of
+from .families import of_answers
+from .limits import CLIENT, FAMILIES, PROTECTABLE, Limits, Protect, faults_of
 
 # Settings of an experiment that an audit decides itself.
 DECIDES = ("defence", "threat", "adversaries", "attack", "repeats", "victims_from", "keep")
+
+_OF_A_CUT = ("owner_parameters", "owner_flops", "message_bytes", "milliseconds")  # limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +98,60 @@ def checked(request: Request) -> Request:
         faults.append(f"repeats: at least 1 wanted, got {request.repeats}")
     if e.victims_from is not None:
         faults.append("victims_from: an audit attacks the victims' share: leave it out")
-    if faults:
+    if faults := faults or _misplaced(request):
         raise ConfigError("\n".join(faults))
     limits = request.limits
     if limits.accuracy_loss is None and limits.accuracy_floor is None:
         limits = replace(limits, accuracy_loss=0.02)
+    if limits.distortion is None and CLIENT in request.feared:
+        limits = replace(limits, distortion=0.02)
     return replace(request, limits=limits)
+
+
+def scopes(request: Request) -> list[Request]:
+    """One for those who listen at a cut, one for a prediction API's clients, if they are feared.
+
+    Each has what concerns it of threats, defences and limits.
+    """
+    listeners = tuple(name for name in request.feared if name != CLIENT)
+    found = []
+    if listeners:
+        found.append(_scope(request, listeners, answers=False, without=("distortion",)))
+    if CLIENT in request.feared:
+        found.append(_scope(request, (CLIENT,), answers=True, without=_OF_A_CUT))
+    return found
+
+
+def _scope(
+    request: Request, threats: tuple[str, ...], *, answers: bool, without: Sequence[str]
+) -> Request:
+    families = tuple(f for f in request.families if of_answers(f) is answers)
+    limits = replace(request.limits, **dict.fromkeys(without))
+    return replace(request, threats=threats, families=families, limits=limits)
+
+
+def _misplaced(request: Request) -> list[str]:
+    """What concerns nobody who is feared."""
+    clients, limits, found = CLIENT in request.feared, request.limits, []
+    if clients and request.protect == "class":
+        found.append(
+            f"protect class: an answer is there to tell the class: leave {CLIENT} out, or protect "
+            "something else"
+        )
+    if not clients and limits.distortion is not None:
+        found.append(f"distortion: of what is released: it takes threat {CLIENT}")
+    if set(request.feared) == {CLIENT}:
+        given = [n for n in _OF_A_CUT if getattr(limits, n) is not None]
+        given += ["cut"] if request.cuts else []
+        found += [f"{name}: of a cut, where no {CLIENT} listens: leave it out" for name in given]
+    if request.families != FAMILIES:
+        found += [
+            f"defence {name!r}: {'of what is released' if of_answers(name) else 'at a cut'}, where "
+            "nobody who is feared listens: leave it out, or fear another one"
+            for name in request.families
+            if not any(name in s.families for s in scopes(request))
+        ]
+    return found
 
 
 def _defences(names: Sequence[str]) -> list[str]:

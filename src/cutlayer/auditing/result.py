@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from ..record import Estimate, Scores
-from .limits import PROTECTABLE
+from .limits import ANSWERS, PROTECTABLE
 
 __all__ = [
     "PROTECTABLE",
@@ -92,7 +92,8 @@ class Configuration:
         retrained: The network was trained with the defence.
         accuracy: With the defence on, on samples that nobody trained on. lost: Accuracy given up
             against the undefended network on the same samples, paired; higher is worse.
-        ece: Calibration error.
+        ece: Calibration error. distortion: Of what a prediction API releases: mean L1 distance
+            from what the network says; ``None`` at a cut.
         bytes: Of one message. parameters, flops: Of the owner's part. milliseconds: Of the
             owner's part for one sample, on the machine of the audit.
         limits: By limit whether it is kept: "accuracy", "leakage", "owner_flops", …
@@ -111,6 +112,7 @@ class Configuration:
     accuracy: Estimate
     lost: Estimate
     ece: Estimate = field(default_factory=lambda: Estimate(value=None))
+    distortion: Estimate | None = None
     bytes: int = 0
     parameters: int = 0
     flops: int = 0
@@ -130,6 +132,11 @@ class Configuration:
         granted = [a for a in self.attacks if not feared or feared & set(a.threats)]
         known = [a for a in granted if _value(a, protect) is not None]
         return max(known, key=lambda a: _value(a, protect) or 0.0, default=None)
+
+    @property
+    def given_up(self) -> Estimate:
+        """What it costs in use: accuracy at a cut, distortion of what is released."""
+        return self.lost if self.distortion is None else self.distortion
 
     def leakage(self, protect: str, threats: Iterable[str] = ()) -> Estimate:
         """What the worst attacker learns; no value where nobody was measured."""
@@ -195,6 +202,8 @@ class Audit:
         notes: What stands out, one line each: cuts that show everything, or nothing.
         not_examined: What there was no time for, one line each.
         pictures: By ``"originals"`` or ``"<key>|<run>"`` small pictures or curves, see ``Picture``.
+        released: The same of what a prediction API releases, where its clients are feared beside
+            those who listen at a cut; where they alone are feared, the audit itself is of that.
         command: That makes the audit again.
         seconds: That it took in all. finished: When, UTC.
     """
@@ -214,12 +223,18 @@ class Audit:
     notes: tuple[str, ...] = ()
     not_examined: tuple[str, ...] = ()
     pictures: Mapping[str, "Pictures"] = field(default_factory=dict)
+    released: "Audit | None" = None
     command: str = ""
     seed: int = 0
     seconds: float = 0.0
     finished: str = ""
     environment: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def of_answers(self) -> bool:
+        """Whether it is about what is released, and not about where to cut."""
+        return any(place.name == ANSWERS for place in self.places)
 
     def configuration(self, key: str) -> Configuration:
         """The one with that key.
@@ -291,12 +306,15 @@ def _audit(raw: dict[str, Any]) -> Audit:
             name: Pictures(**_tupled(p) | {"values": tuple(map(tuple, p["values"]))})
             for name, p in raw["pictures"].items()
         },
+        "released": _audit(raw["released"]) if raw.get("released") else None,
     }
     return Audit(**_tupled(made))
 
 
 def _configuration(raw: dict[str, Any]) -> Configuration:
     estimates = {name: Estimate(**raw[name]) for name in ("accuracy", "lost", "ece")}
+    if raw.get("distortion"):
+        estimates["distortion"] = Estimate(**raw["distortion"])
     attacks = tuple(_attacked(a) for a in raw["attacks"])
     return Configuration(**_tupled(raw | estimates | {"attacks": attacks}))
 

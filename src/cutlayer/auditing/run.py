@@ -12,16 +12,18 @@ from ..config import Experiment
 from ..record import Estimate, Store, address, store_at
 from ..trained import OnProgress, environment, silent
 from .advice import notable, recommendation
+from .answers import place_of_answers
 from .crew import together
 from .leakage import measure_of
-from .limits import in_numbers
+from .limits import CLIENT, in_numbers
 from .perform import GALLERY
-from .request import Request, checked
-from .result import Audit, Configuration, Pictures
+from .request import Request, checked, scopes
+from .result import Audit, Configuration, Pictures, Place
 from .search import OnTask, Plan, Search
 from .subject import Subject, places, subject
 
 _END = 0.97  # of the budget; the rest is for the page
+_FIRST = 0.75  # of it for the cuts, where what is released is looked at as well
 
 
 def carry_out(
@@ -48,33 +50,65 @@ def carry_out(
     """
     started, request, store = time.time(), checked(request), store_at(store.root)
     what = subject(request, store, on_progress)
-    limits = in_numbers(request.limits, parameters=what.parameters, flops=what.flops)
-    base = _base(request, what, limits)
-    plan = Plan(
-        request=request.plain(),
+    until = None if minutes is None else started + 60 * minutes * _END
+    found: list[Audit] = []
+    for i, scope in enumerate(both := scopes(request)):
+        begun, last = time.time(), i == len(both) - 1
+        end = until if last or until is None else begun + _FIRST * (until - begun)
+        plan = _plan(scope, what, store, storage=storage, started=begun, until=end)
+        search = _searched(plan, workers, on_task)
+        found.append(replace(_audit(scope, what, search, command), seconds=time.time() - begun))
+    audit = replace(found[0], released=found[1]) if len(found) > 1 else found[0]
+    return replace(audit, seconds=time.time() - started), what
+
+
+def _plan(
+    scope: Request,
+    what: Subject,
+    store: Store,
+    *,
+    storage: str | None,
+    started: float,
+    until: float | None,
+) -> Plan:
+    limits = in_numbers(scope.limits, parameters=what.parameters, flops=what.flops)
+    base = _base(scope, what, limits)
+    return Plan(
+        request=scope.plain(),
         base=base,
-        places=[asdict(p) for p in places(what.points, request, limits)],
+        places=[asdict(p) for p in _places(scope, what, limits)],
         weights=str(what.weights),
         store=str(store.root.absolute()),
         limits=limits,
+        anywhere=what.anywhere,
         storage=storage or f"sqlite:///{(store.root / 'audit.db').absolute()}",
         name=f"audit-{address(base)}",
         started=started,
-        until=None if minutes is None else started + 60 * minutes * _END,
+        until=until,
         train_seconds=what.record.seconds.get("train", 0.0) if what.record else 0.0,
     )
+
+
+def _places(scope: Request, what: Subject, limits: dict[str, float]) -> list[Place]:
+    if scope.threats == (CLIENT,):
+        classes = what.assembly.classes
+        return [place_of_answers(classes, parameters=what.parameters, flops=what.flops)]
+    return places(what.points, scope, limits)
+
+
+def _searched(plan: Plan, workers: int, on_task: OnTask) -> Search:
     if workers > 1:
         torch.set_num_threads(1)  # as those who take part have it
         together(plan, workers, on_task)
     search = Search(plan, on_task)
     search.run()
-    audit = _audit(request, what, search, command)
-    return replace(audit, seconds=time.time() - started), what
+    return search
 
 
 def _base(request: Request, what: Subject, limits: dict[str, float]) -> dict[str, Any]:
     """Everything that every task of the audit depends on."""
-    accuracy = {k: v for k, v in limits.items() if k.startswith("accuracy")}
+    kept = ("accuracy_loss", "accuracy_floor", "distortion")
+    accuracy = {k: v for k, v in limits.items() if k in kept}
     return {
         "cutlayer": version("cutlayer"),
         "data": what.assembly.dataset.checksum,

@@ -14,10 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..parts import Part, resolve
 from ..study import Trial, found_before, run_study
 from .attackers import Attacker, Pass, attackers
-from .families import Loudness, family_of
+from .families import family_of, is_random, loudness_of
 from .perform import Found
 from .request import from_plain
 from .result import Configuration, Place
@@ -28,6 +27,7 @@ from .verdict import EVERYTHING, Verdict, value
 MOST_CUTS = 6  # at which defences are tried
 MOST_CONFIRMED = 16
 AT_ONCE = 2  # configurations that are looked at closely side by side
+_TO = " to "  # between a configuration and an attacker
 _FIRST_PASS = 0.4  # of a budget, for everything before the closer look
 DEFENCES = "defences there"
 _WHAT = {
@@ -46,7 +46,8 @@ class Plan:
     Args:
         request: As ``Request.plain`` gives it. base: What network and data are, for addresses.
         weights: File of the whole network. store: Folder. limits: By name, in numbers.
-        storage, name: Of the study. started, until: ``time.time()``; until: or no end.
+        anywhere: A cut, for what does not depend on it. storage, name: Of the study.
+        started, until: ``time.time()``; until: or no end.
         train_seconds: That one more training takes. perform: What carries a task out.
     """
 
@@ -56,6 +57,7 @@ class Plan:
     weights: str
     store: str
     limits: dict[str, float]
+    anywhere: str
     storage: str
     name: str
     started: float
@@ -65,7 +67,7 @@ class Plan:
 
     def context(self) -> dict[str, Any]:
         """For the tasks."""
-        names = ("request", "weights", "store", "limits", "until")
+        names = ("request", "weights", "store", "limits", "anywhere", "until")
         return {name: getattr(self, name) for name in names}
 
     def plain(self) -> dict[str, Any]:
@@ -199,7 +201,7 @@ class Search:
                 epochs=self.request.epochs_again,
                 seconds=self.plan.train_seconds,
             )
-            for rung in family.ladder(Loudness(**loudness))
+            for rung in family.ladder(loudness_of(loudness))
         ]
 
     def _confirm(self, *, most: int) -> None:
@@ -231,7 +233,7 @@ class Search:
         return sorted(found, key=self._promise)
 
     def _promise(self, c: Configuration) -> tuple[float, ...]:
-        leak, lost = value(self.verdict.leakage(c)), value(c.lost)
+        leak, lost = value(self.verdict.leakage(c)), value(c.given_up)
         if self.verdict.ceiling is None:
             return leak, lost, float(c.flops)
         return lost, float(c.flops), leak
@@ -247,7 +249,7 @@ class Search:
             self._do([self._attack(attacker, c, thorough=True) for c in both.values()])
 
     def _attack(self, attacker: Attacker, c: Configuration, *, thorough: bool) -> Task:
-        random = any(map(_stochastic, c.defence))
+        random = any(map(is_random, c.defence))
         return Task(
             kind="attack",
             cut=c.cut,
@@ -318,7 +320,7 @@ class Search:
         """One line for each reason: what, why, and of which cuts and configurations."""
         lines: dict[tuple[str, str], dict[str, None]] = {}
         for (what, subject), why in self.left.items():
-            about = subject if why.startswith("failed") else subject.partition(" ")[0]
+            about = subject if why.startswith("failed") else subject.partition(_TO)[0]
             lines.setdefault((what, why), {})[about] = None
         return [f"{what} ({why}): {', '.join(of)}" for (what, why), of in lines.items()]
 
@@ -327,11 +329,11 @@ def _about(key: str) -> tuple[str, str]:
     """What a task is, and of what.
 
     >>> _about("thorough/fc1/laplace-0.5/shadow")
-    ('the strongest attackers', 'fc1/laplace-0.5 shadow')
+    ('the strongest attackers', 'fc1/laplace-0.5 to shadow')
     """
     kind, _, subject = key.partition("/")
     if kind in ("quick", "thorough"):
-        subject = " ".join(subject.rsplit("/", 1))
+        subject = _TO.join(subject.rsplit("/", 1))
     return _WHAT[kind], subject
 
 
@@ -347,10 +349,6 @@ def spread(ordered: Sequence[Any], most: int) -> list[Any]:
     if room == len(rest):
         steps = list(range(room))
     return first + [rest[i] for i in steps]
-
-
-def _stochastic(spec: str) -> bool:
-    return bool(getattr(resolve("defence", Part.parse(spec).kind), "stochastic", False))
 
 
 def searched(plan: Mapping[str, Any]) -> Search:

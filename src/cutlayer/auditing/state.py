@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 
 from ..checks import FLAGS
 from ..record import Estimate
-from .attackers import granted_by
 from .perform import Found, estimates
 from .request import Request
 from .result import Answer, Attacked, Certificate, Configuration, Place
@@ -68,6 +67,7 @@ class Known:
             accuracy=Estimate(**weight["accuracy"]),
             lost=Estimate(**weight["lost"]),
             ece=Estimate(**weight["ece"]),
+            distortion=Estimate(**weight["distortion"]) if weight.get("distortion") else None,
             bytes=place.bytes,
             parameters=place.parameters,
             flops=place.flops,
@@ -90,7 +90,7 @@ class Known:
             name=f"{attacker.words}{heard}",
             attack=attacker.attack,
             threat=attacker.threat,
-            threats=granted_by(attacker.attack, self.request.feared),
+            threats=attacker.threats,
             repeats=task.repeats,
             victims=found["victims"],
             thorough=task.thorough,
@@ -125,6 +125,8 @@ class Known:
                 answers[name] = below(c.lost, most)
             elif name == "accuracy_floor":
                 answers[name] = above(c.accuracy, most)
+            elif name == "distortion":
+                answers[name] = below(c.given_up, most)
             elif name == "leakage":
                 answer = below(worst, most)
                 answers[name] = "undecided" if answer == "yes" and not c.thorough else answer

@@ -43,6 +43,11 @@ class Subject:
     parameters: int
 
     @property
+    def anywhere(self) -> str:
+        """A cut, for what does not depend on where it is."""
+        return first_cut(self.request.experiment, self.points)
+
+    @property
     def checksum(self) -> str:
         """SHA-256 of the weights' file."""
         return hashlib.sha256(self.weights.read_bytes()).hexdigest()

@@ -10,6 +10,7 @@ from .result import Attacked, Audit, Configuration, Place
 from .words import NONE, keeps_accuracy, title
 
 _ESTIMATE = ("value", "low", "high", "n")
+_MEASURED = ("accuracy", "lost", "ece", "distortion")
 _CERTIFICATE = ("certificate_cut", "certificate", "certificate_floor", "certificate_holds")
 
 
@@ -47,7 +48,7 @@ def on_front(audit: Audit) -> list[Configuration]:
     """The front from the least accuracy lost to the most; the recommended one is among them."""
     chosen = (*audit.front, audit.recommendation.key, audit.recommendation.nearest)
     found = [c for c in audit.configurations if c.key in chosen]
-    return sorted(found, key=lambda c: c.lost.value or 0.0)
+    return sorted(found, key=lambda c: c.given_up.value or 0.0)
 
 
 def protected(audit: Audit) -> list[str]:
@@ -72,6 +73,7 @@ def chart(audit: Audit) -> dict[str, Any]:
         "nearest": audit.recommendation.nearest,
         "front": list(audit.front),
         "ceiling": audit.limits.get("leakage"),
+        "of_answers": audit.of_answers,
         "configurations": [
             {
                 "key": c.key,
@@ -82,7 +84,7 @@ def chart(audit: Audit) -> dict[str, Any]:
                 "kept": keeps_accuracy(c),
                 "thorough": c.thorough,
                 "flags": list(c.flags),
-                "lost": _spread(c.lost),
+                "lost": _spread(c.given_up),
                 "accuracy": _spread(c.accuracy),
                 "attacks": [_of_attack(a) for a in c.attacks],
             }
@@ -111,7 +113,7 @@ class Change:
 
     now: Configuration
     earlier: Configuration
-    lost_better: bool | None
+    given_up_better: bool | None
     leakage_better: bool | None
 
 
@@ -123,7 +125,7 @@ def changes(audit: Audit, before: Audit) -> list[Change]:
         if (old := earlier.get(c.key)) is None:
             continue
         leaks = [k.leakage(audit.protect, audit.threats) for k in (c, old)]
-        found.append(Change(c, old, _lower(c.lost, old.lost), _lower(*leaks)))
+        found.append(Change(c, old, _lower(c.given_up, old.given_up), _lower(*leaks)))
     return found
 
 
@@ -162,14 +164,14 @@ def csv_files(audit: Audit) -> dict[str, str]:
 
 
 def _configurations(audit: Audit) -> str:
-    measured = [f"{m}{k}" for m in ("accuracy", "lost", "ece") for k in ("", "_low", "_high")]
+    measured = [f"{m}{k}" for m in _MEASURED for k in ("", "_low", "_high")]
     return as_csv(
         ("configuration", "cut", "defence", "words", "strength", "epsilon", "retrained",
          *measured, "bytes", "parameters", "flops", "milliseconds", "limits", "thorough", "front",
          "recommended", "flags"),
         (
             (c.key, c.cut, " + ".join(c.defence), c.words, c.strength, c.epsilon, c.retrained,
-             *(v for e in (c.accuracy, c.lost, c.ece) for v in _spread(e)), c.bytes, c.parameters,
+             *(v for m in _MEASURED for v in _spread(getattr(c, m) or NONE)), c.bytes, c.parameters,
              c.flops, c.milliseconds, " ".join(f"{k}:{v}" for k, v in c.limits.items()),
              c.thorough, c.key in audit.front, c.key == audit.recommendation.key,
              " ".join(c.flags))

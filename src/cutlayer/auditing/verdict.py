@@ -25,10 +25,10 @@ class Verdict:
         return _WORST if found.value is None else found
 
     def front(self, every: Sequence[Configuration]) -> list[Configuration]:
-        """Those that no other beats in both accuracy and leakage, by rising leakage."""
+        """Those that no other beats in both leakage and what is given up, by rising leakage."""
 
         def at(c: Configuration) -> tuple[float, float]:
-            return value(self.leakage(c)), -value(c.accuracy)
+            return value(self.leakage(c)), value(c.given_up)
 
         found = [c for c in every if not any(_dominates(at(o), at(c)) for o in every if o is not c)]
         return sorted(found, key=at)
@@ -58,7 +58,7 @@ class Verdict:
             return None
         if self.ceiling is None:
             left = _indistinguishable(left, self.leakage)
-        left = _indistinguishable(left, lambda c: c.lost)
+        left = _indistinguishable(left, lambda c: c.given_up)
         return min(left, key=lambda c: (c.flops, c.bytes, value(self.leakage(c))))
 
     def could_win(self, c: Configuration, best: Configuration | None) -> bool:
@@ -73,8 +73,8 @@ class Verdict:
             return True
         if self.ceiling is None:
             return _low(self.leakage(c)) <= _high(self.leakage(best))
-        ahead = (value(c.lost), c.flops) < (value(best.lost), best.flops)
-        return ahead and _low(c.lost) <= _high(best.lost)
+        ahead = (value(c.given_up), c.flops) < (value(best.given_up), best.flops)
+        return ahead and _low(c.given_up) <= _high(best.given_up)
 
     def nearest(self, every: Sequence[Configuration]) -> Configuration | None:
         """The one that breaks fewest limits, then leaks least."""
@@ -107,6 +107,7 @@ def _excess(name: str, c: Configuration, leakage: Estimate) -> float:
         "owner_flops": float(c.flops),
         "message_bytes": float(c.bytes),
         "milliseconds": c.milliseconds or 0.0,
+        "distortion": _high(c.given_up),
     }[name]
 
 

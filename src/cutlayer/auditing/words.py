@@ -5,6 +5,7 @@ from typing import Literal
 
 from ..checks import FLAGS
 from ..record import Estimate
+from .limits import ANSWERS
 from .result import PROTECTABLE, Attacked, Audit, Configuration
 
 NONE = Estimate(value=None)
@@ -22,6 +23,7 @@ _LIMITS: dict[str, str] = {
     "owner_flops": "FLOPs of the owner at most",
     "message_bytes": "bytes of a message at most",
     "milliseconds": "milliseconds of the owner at most",
+    "distortion": "answers moved on average, L1, at most",
 }
 
 
@@ -109,12 +111,41 @@ def limit(name: str, value: float, protect: str) -> str:
 
 def title(c: Configuration) -> str:
     """A configuration as a person would say it."""
+    if c.cut == ANSWERS:
+        return f"answers {c.words if c.defence else 'as they are'}"
     return f"{c.words if c.defence else 'no defence'}, cut after {c.cut}"
 
 
 def keeps_accuracy(c: Configuration) -> bool:
-    """Whether it does not clearly break a limit on accuracy."""
-    return "no" not in (c.limits.get("accuracy_floor"), c.limits.get("accuracy_loss"))
+    """Whether it does not clearly break a limit on accuracy, or on how far answers may be off."""
+    return "no" not in map(c.limits.get, ("accuracy_floor", "accuracy_loss", "distortion"))
+
+
+def given_up(c: Configuration) -> str:
+    """What it costs in use, in points of accuracy or as a distance."""
+    return points(c.lost.value) if c.distortion is None else distance(c.distortion.value)
+
+
+def cost(c: Configuration) -> str:
+    """The same as a change, in the width of a cell."""
+    return f"L1 {given_up(c)}" if c.distortion is not None else f"−{given_up(c)}"
+
+
+def spread_given_up(c: Configuration) -> str:
+    """Its interval."""
+    e = c.given_up
+    if c.distortion is None:
+        return spread_points(e)
+    return "" if e.low is None or e.high is None else f"{distance(e.low)} … {distance(e.high)}"
+
+
+def distance(value: float | None) -> str:
+    """An L1 distance of answers.
+
+    >>> distance(0.01494), distance(None)
+    ('0.0149', '–')
+    """
+    return "–" if value is None else f"{value:.4f}"
 
 
 @dataclass(frozen=True)
@@ -196,6 +227,9 @@ def _finds(audit: Audit, chosen: Configuration, worst: Attacked | None) -> str:
 
 def _costs(chosen: Configuration) -> str:
     lost, left = chosen.lost.value, percent(chosen.accuracy.value)
+    if chosen.distortion is not None and chosen.defence:
+        moved = f"answers move by {distance(chosen.distortion.value)} on average (L1)"
+        return f"and {moved}; {left} of the labels are right"
     if not chosen.defence or lost is None:
         return f"and the network is right for {left}"
     if lost <= 0:

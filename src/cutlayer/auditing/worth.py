@@ -1,6 +1,7 @@
 """What a configuration is still worth to its owner: accuracy and calibration, and what it costs."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,11 +24,15 @@ _TIMED = 15
 
 @dataclass(frozen=True)
 class Worth:
-    """accuracy, ece: with the defence on. lost: accuracy given up, paired sample by sample."""
+    """accuracy, ece: with the defence on. lost: accuracy given up, paired sample by sample.
+
+    distortion: Of what is released: mean L1 distance from what the network says.
+    """
 
     accuracy: Estimate
     lost: Estimate
     ece: Estimate
+    distortion: Estimate | None = None
 
 
 def held_out(assembly: Assembly) -> Tensor:
@@ -88,7 +93,10 @@ class Scale:
             against: ``(N,)``, right or wrong, that it is compared with; by default the same network
                 without a defence.
         """
-        logits, y = self.logits(defence), self.labels
+        return self._judged(self.logits(defence), against)
+
+    def _judged(self, logits: Tensor, against: Tensor | None) -> Worth:
+        y = self.labels
         right = accuracy(logits, y)
         before = self.undefended if against is None else against
         p = logits.softmax(1)
@@ -113,18 +121,15 @@ class Scale:
             rms=(square / count) ** 0.5,
             l1=float(torch.cat(l1).median()),
             l2=float(torch.cat(l2).median()),
+            size=z.shape[1],
         )
 
     @torch.no_grad()
     def milliseconds(self, defence: Chain) -> float:
         """Of the owner's part for one sample, median."""
-        defended, times = Defended(self.network.defended.segment, defence).eval(), []
+        defended = Defended(self.network.defended.segment, defence).eval()
         x = self._inputs(self.index[:1])
-        for _ in range(_TIMED):
-            started = time.perf_counter()
-            defended(x)
-            times.append(1000 * (time.perf_counter() - started))
-        return sorted(times)[_TIMED // 2]
+        return median_milliseconds(lambda: defended(x))
 
     def search_step(self) -> float:
         """Seconds of one step of a search for 64 inputs, as an attacker with the segment makes."""
@@ -137,10 +142,22 @@ class Scale:
         return sorted(times)[1]
 
 
+def median_milliseconds(once: Callable[[], object]) -> float:
+    """Of one call."""
+    times = []
+    for _ in range(_TIMED):
+        started = time.perf_counter()
+        once()
+        times.append(1000 * (time.perf_counter() - started))
+    return sorted(times)[_TIMED // 2]
+
+
 def kept(worth: Worth, limits: dict[str, float]) -> bool:
-    """Whether the accuracy that was asked for is kept, the interval's bad end included."""
+    """Whether the utility that was asked for is kept, the interval's bad end included."""
     loss, floor = limits.get("accuracy_loss"), limits.get("accuracy_floor")
-    lost, have = worth.lost.high, worth.accuracy.low
+    lost, have, most = worth.lost.high, worth.accuracy.low, limits.get("distortion")
     if lost is None or have is None:
+        return False
+    if most is not None and worth.distortion is not None and (worth.distortion.high or 0) > most:
         return False
     return (loss is None or lost <= loss) and (floor is None or have >= floor)
