@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from cutlayer.auditing.answers import place_of_answers
+from cutlayer.auditing.limits import ANSWERS
 from cutlayer.auditing.result import (
     Attacked,
     Audit,
@@ -261,6 +263,17 @@ def nothing() -> Audit:
         recommendation=Recommendation(key=None, words="Nothing was examined in time."),
         not_examined=("every cut",),
     )
+
+
+def of_answers() -> Audit:
+    """Of what a prediction API releases."""
+    audit = made()
+    place = place_of_answers(10, parameters=136934, flops=919312)
+    moved = tuple(
+        replace(c, cut=ANSWERS, distortion=estimate(0.01 * i, 0.001))
+        for i, c in enumerate(audit.configurations)
+    )
+    return replace(audit, places=(place,), configurations=moved)
 
 
 def hostile() -> Audit:

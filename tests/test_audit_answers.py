@@ -269,8 +269,10 @@ def test_the_ceiling_holds_for_both(outcome: tuple[Audit, Subject, Store]) -> No
     assert failed(audit, 0.001) == 1
 
 
-def test_answers_alone_have_a_page_and_no_policy(tmp_path: Path) -> None:
-    store = Store(tmp_path / "runs")
+def test_answers_alone_have_a_page_and_no_policy(
+    outcome: tuple[Audit, Subject, Store], tmp_path: Path
+) -> None:
+    store = outcome[2]
     request = Request(experiment=parse(DIGITS), threats=(CLIENT,), families=("rounding",))
     audit, what = carry_out(request, store=store)
     assert audit.of_answers

@@ -158,3 +158,9 @@ def _alone(shared: object) -> None:
 def test_the_most_promising_cuts_come_first() -> None:
     assert spread(list(CUTS), 2) == ["a", "b"]
     assert spread(list(CUTS), 9) == list(CUTS)
+
+
+def test_left_out_is_only_what_could_still_win_in_the_end(tmp_path: Path) -> None:
+    search = searched(tmp_path, families=("laplace", "gaussian", "dropout", "nopeek"))
+    left = {subject for what, subject in search.left if what == "the strongest attackers"}
+    assert left == {c.key for c in search._waiting(set())}

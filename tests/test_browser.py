@@ -14,7 +14,16 @@ from typing import Any, NoReturn
 
 import pytest
 import report_runs
-from audit_made import RECOMMENDED, Kind, made, nothing, partial, without_recommendation
+from audit_made import (
+    RECOMMENDED,
+    Kind,
+    hostile,
+    made,
+    nothing,
+    of_answers,
+    partial,
+    without_recommendation,
+)
 
 from cutlayer.auditing.page import render
 from cutlayer.auditing.result import Audit
@@ -102,6 +111,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "no": lambda: render(_of(without_recommendation(), "signal")),
     "partial": lambda: render(_of(partial(), "table"), before=made()),
     "nothing": lambda: render(nothing()),
+    "answers": lambda: render(of_answers()),
+    "both": lambda: render(made(released=of_answers())),
+    "hostile": lambda: render(hostile()),
     "report": _report,
 }
 
@@ -163,6 +175,15 @@ def test_a_page_is_quiet_and_fits_and_can_be_read(browser: Browser, name: str) -
         if name != "report":  # the figure is drawn anew a moment after the light has changed
             assert browser.wait("return !faint().length"), browser.run("return faint()")
     assert browser.said() == []
+
+
+def test_answers_are_told_by_how_far_they_move(browser: Browser) -> None:
+    browser.open("answers")
+    browser.look(WIDE, "light")
+    axis = "return document.querySelector('.xtitle')?.textContent"
+    assert browser.wait(axis) == "mean L1 distance of the answers from the network's"
+    assert "Given up L1" in browser.text("#front thead")
+    assert "0.0200" in browser.text("#front")
 
 
 def _each_reader_has_one_screen(browser: Browser) -> None:

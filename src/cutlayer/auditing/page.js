@@ -21,6 +21,7 @@
   const points = (v) => data.of_answers ? (known(v) ? v.toFixed(4) : "–") : (known(v) ? (v * 100).toFixed(1).replace("-0.0", "0.0").replace("-", "−") : "–");
   const interval = (e, show) => (known(e[1]) && known(e[2]) ? show(e[1]) + " … " + show(e[2]) : "");
   const granted = (a) => a.threats.some((t) => threats.has(t));
+  const guess = (a) => (known(a.floors[protect]) ? a.floors[protect] : data.chance[protect]);
   const leaks = (a) => a.leakage[protect] || [null, null, null];
 
   /** The attacker who learns most, of those that a chosen threat model grants. */
@@ -63,9 +64,9 @@
 
   const hover = (s) => [
     "<b>" + wrapped(s.c.title) + "</b>",
-    (data.of_answers ? "answers moved by: " : "points of accuracy given up: ") + points(s.c.lost[0]) + " (" + interval(s.c.lost, points) + ")",
+    (data.of_answers ? "answers moved by: " : "accuracy given up: ") + points(s.c.lost[0]) + (data.of_answers ? " (" : " points (") + interval(s.c.lost, points) + ")",
     "worst attacker: " + wrapped(s.worst.name),
-    "learns " + number(leaks(s.worst)[0]) + " (" + interval(leaks(s.worst), number) + "), guessing " + number(data.chance[protect]),
+    "learns " + number(leaks(s.worst)[0]) + " (" + interval(leaks(s.worst), number) + "), guessing " + number(guess(s.worst)),
     ...[...new Set([...s.c.flags, ...s.worst.flags])].map((f) => "flag: " + escaped(f)),
     ...(s.c.thorough ? [] : ["only a quick look was taken"]),
   ].join("<br>");
@@ -201,7 +202,7 @@
     const about = chosen ? (data.recommended ? "the recommendation" : "the nearest setting") : mark ? mark.c.title : "";
     document.getElementById("said").textContent = !threats.size ? "Nobody is feared: choose at least one threat model."
       : !mark ? "None of these was tried on " + (about || "anything") + "."
-      : "Worst attacker of " + about + ": " + mark.worst.name + ", " + number(leaks(mark.worst)[0]) + " (guessing " + number(data.chance[protect]) + ").";
+      : "Worst attacker of " + about + ": " + mark.worst.name + ", " + number(leaks(mark.worst)[0]) + " (guessing " + number(guess(mark.worst)) + ").";
   }
 
   function show() {

@@ -127,7 +127,7 @@ def _bearable(job: Job, scale: Scale, family: Family, loudness: Loudness) -> lis
     chosen = rungs
     if len(rungs) > 1:
         last = strongest(rungs, lambda rung: kept(worth(rung), job.limits))
-        chosen = [rungs[i] for i in to_try(last)]
+        chosen = [rungs[i] for i in to_try(last) if _moves(worth(rungs[i]))]
     return [_weight(rung, worth(rung), _off(scale, rung, worth(rung))) for rung in chosen]
 
 
@@ -135,8 +135,12 @@ def _off(scale: Scale, rung: Rung, worth: Worth) -> tuple[str, ...]:
     """Flags of a defence that does less while serving than it says."""
     if worth.distortion is None:
         return _on_the_wire(*_behind(scale, rung))
-    moved = worth.distortion.value or 0.0
-    return () if moved > ROUNDED else ("defence-off-when-serving",)
+    return () if _moves(worth) else ("defence-off-when-serving",)
+
+
+def _moves(worth: Worth) -> bool:
+    """Whether it changes answers at all, where it is of answers."""
+    return worth.distortion is None or (worth.distortion.value or 0.0) > ROUNDED
 
 
 def _on_the_wire(assembly: Assembly, network: Network) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from .verdict import EVERYTHING, Verdict, value
 MOST_CUTS = 6  # at which defences are tried
 MOST_CONFIRMED = 16
 AT_ONCE = 2  # configurations that are looked at closely side by side
+_PROMISED = "others promised more"
 _TO = " to "  # between a configuration and an attacker
 _FIRST_PASS = 0.4  # of a budget, for everything before the closer look
 DEFENCES = "defences there"
@@ -206,6 +207,7 @@ class Search:
 
     def _confirm(self, *, most: int) -> None:
         """The strongest attackers on what may be recommended, until nothing else could win."""
+        self.left = {about: why for about, why in self.left.items() if why != _PROMISED}
         tried: set[str] = set()
         while len(tried) < most:
             waiting = self._waiting(tried)
@@ -215,7 +217,7 @@ class Search:
             tried |= {c.key for c in few}
             self._look_closely([c.key for c in few])
         for c in self._waiting(set()):
-            self.left.setdefault((_WHAT["thorough"], c.key), "others promised more")
+            self.left.setdefault((_WHAT["thorough"], c.key), _PROMISED)
 
     def _best(self) -> Configuration | None:
         every = self.known.configurations()
