@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test browser lint bench kill fuzz namespaces postgres docs clean
+.PHONY: demo test browser lint bench kill kill-audit fuzz namespaces postgres docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/cutlayer demo
@@ -28,6 +28,9 @@ bench: $(VENV)/.bench
 
 kill: $(VENV)/.core
 	$(BIN)/python tests/kill.py
+
+kill-audit: $(VENV)/.core
+	$(BIN)/python tests/kill_audit.py
 
 fuzz: $(VENV)/.core
 	$(BIN)/python tests/fuzz.py --messages 100000

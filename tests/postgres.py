@@ -9,7 +9,6 @@ a finished trial was lost or repeated, or the survivor has no recommendation.
 import argparse
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,11 +18,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from audit_processes import asked, end, finished, trained
+
 from cutlayer.auditing.result import from_json
 
 _BEGAN = time.monotonic()
-CUTLAYER = (sys.executable, "-m", "cutlayer")
-NETWORK = ("lenet", "--data", "digits", "--epochs", "4")
 
 
 def main() -> int:
@@ -35,16 +34,14 @@ def main() -> int:
     if os.name != "posix" or os.geteuid():
         print("root on Debian wanted: it installs and starts PostgreSQL", file=sys.stderr)
         return 2
-    asked = ["--victims", arguments.victims]
-    for name in arguments.defence or ["laplace", "dropout"]:
-        asked += ["--defence", name]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.chmod(0o755)
         storage = stack.enter_context(postgresql(folder / "database"))
         weights = trained(folder)
         said(f"network trained; database {storage}")
-        crew = [machine(folder, n, storage, weights, asked) for n in (1, 2)]
+        command = asked(weights, arguments.defence or ["laplace", "dropout"], arguments.victims)
+        crew = [machine(folder, n, storage, command) for n in (1, 2)]
         stack.callback(lambda: [end(p) for p in crew])
         while len(finished(storage)) < arguments.kill_after and all(p.poll() is None for p in crew):
             time.sleep(0.2)
@@ -71,25 +68,13 @@ def judged(folder: Path, before: Counter[str], after: Counter[str], code: int) -
     return int(bool(wrong or code or audit.recommendation.key is None))
 
 
-def trained(folder: Path) -> Path:
-    """Weights that both machines are given."""
-    base = folder / "base"
-    run = [*CUTLAYER, "audit", *NETWORK, "--budget", "0.001", "--store", str(base)]
-    subprocess.run(
-        [*run, "--out", str(folder / "none")], check=True, stdout=subprocess.DEVNULL, cwd=folder
-    )
-    (found,) = base.glob("train-*.safetensors")
-    return found
-
-
 def machine(
-    folder: Path, number: int, storage: str, weights: Path, asked: list[str]
+    folder: Path, number: int, storage: str, command: list[str]
 ) -> "subprocess.Popen[bytes]":
     """An audit with a process namespace and a host name of its own."""
     own = folder / f"machine{number}"
     own.mkdir()
-    audit = [*CUTLAYER, "audit", *NETWORK[:3], "--weights", str(weights), "--workers", "1"]
-    audit += ["--storage", storage, "--retrain", "4", *asked]
+    audit = [*command, "--workers", "1", "--storage", storage]
     apart = ["unshare", "--pid", "--fork", "--mount-proc", "--uts", "--kill-child", "sh", "-c"]
     script = f'hostname machine{number} && exec "$@"'
     with (own / "log").open("wb") as log:
@@ -101,27 +86,6 @@ def machine(
             start_new_session=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
-
-
-def end(process: "subprocess.Popen[bytes]") -> None:
-    """SIGKILL for it and all that it started."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def finished(storage: str) -> Counter[str]:
-    """How often each trial was finished, by key and address."""
-    import optuna
-    from optuna.trial import TrialState
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    found: Counter[str] = Counter()
-    for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
-        study = optuna.load_study(study_name=summary.study_name, storage=storage)
-        for row in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
-            found[f"{row.user_attrs['key']} {row.user_attrs['address']}"] += 1
-    return found
 
 
 @contextmanager
