@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from audit_made import made
+from audit_made import made, of_answers
 
 from cutlayer.auditing.command import failed
 from cutlayer.auditing.result import Audit, to_json
@@ -57,6 +57,17 @@ def test_noise_is_no_change(before: Path, capsys: pytest.CaptureFixture[str]) ->
     said = capsys.readouterr().out
     assert "worse" not in said
     assert "better" not in said
+
+
+def test_what_is_released_is_compared_as_well(
+    before: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (before / "audit.json").write_text(to_json(made(released=of_answers())))
+    assert compared(before, made(released=lower(of_answers(), 0.001))) == 0
+    said = capsys.readouterr().out
+    assert "what is released" in said
+    assert "better" in said
+    assert "better" in (before.parent / "out" / "released" / "index.html").read_text()
 
 
 def test_too_much_leakage_fails(before: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import ConfigError
-from ..record import Estimate
 from .deliver import RECORD
 from .page import write
-from .result import Audit, from_json
+from .result import Audit, Configuration, from_json
 from .tables import changes
+from .words import given_up, number
 
 
 def compared(before: Path, after: Path, *, out: Path, ceiling: float | None) -> int:
@@ -26,28 +26,36 @@ def compared(before: Path, after: Path, *, out: Path, ceiling: float | None) -> 
         raise ConfigError(
             f"compare: two audits that protect the same wanted: got {old.protect} and {new.protect}"
         )
-    found = changes(new, old)
-    table = Table(title=f"{before} and {after}, by leakage of {new.protect}")
-    for column in ("cut", "defence", "leakage before", "after", "given up before", "after"):
-        table.add_column(column, overflow="fold")
-    for change in found:
-        leaks = [c.leakage(new.protect, new.threats) for c in (change.earlier, change.now)]
-        lost = [c.given_up for c in (change.earlier, change.now)]
-        table.add_row(
-            change.now.cut,
-            change.now.words,
-            *_pair(leaks, change.leakage_better),
-            *_pair(lost, change.given_up_better),
-        )
-    Console().print(table)
+    Console().print(_table(old, new, title=f"{before} and {after}, by leakage of {new.protect}"))
+    if old.released is not None and new.released is not None:
+        Console().print(_table(old.released, new.released, title="what is released"))
     print(f"page: {write(new, out, before=old)}")
     return failed(new, ceiling)
 
 
-def _pair(both: list[Estimate], better: bool | None) -> tuple[str, str]:
+def _table(old: Audit, new: Audit, *, title: str) -> Table:
+    """What both have, row by row."""
+    table = Table(title=title)
+    for column in ("cut", "defence", "leakage before", "after", "given up before", "after"):
+        table.add_column(column, overflow="fold")
+    for change in changes(new, old):
+        both = (change.earlier, change.now)
+        table.add_row(
+            change.now.cut,
+            change.now.words,
+            *_marked([_leaks(c, new) for c in both], change.leakage_better),
+            *_marked([given_up(c) for c in both], change.given_up_better),
+        )
+    return table
+
+
+def _leaks(c: Configuration, audit: Audit) -> str:
+    return number(audit.protect, c.leakage(audit.protect, audit.threats).value)
+
+
+def _marked(both: list[str], better: bool | None) -> tuple[str, str]:
     """Two numbers, the second with what is borne out by the intervals."""
-    before, after = ("–" if e.value is None else f"{100 * e.value:.1f} %" for e in both)
-    return before, after + {True: ", better", False: ", worse", None: ""}[better]
+    return both[0], both[1] + {True: ", better", False: ", worse", None: ""}[better]
 
 
 def read(path: Path) -> Audit:

@@ -11,7 +11,7 @@ from ..record import Store
 from ..tensor_file import save_tensors
 from ..trained import run_training
 from ..wire.identity import Credentials
-from .page import RELEASED, write
+from .page import write
 from .result import Audit, Configuration, to_json
 from .subject import Subject, served_at, trained_with
 
@@ -42,8 +42,6 @@ def deliver(
     """
     folder.mkdir(parents=True, exist_ok=True)
     page = write(audit, folder)
-    if audit.released is not None:
-        write(audit.released, folder / RELEASED)
     (folder / RECORD).write_text(to_json(audit) + "\n")
     said = [f"page: {page}", f"record: {folder / RECORD}"]
     chosen = audit.recommendation.key

@@ -12,7 +12,7 @@ from . import pictures, tables, words
 from .figure import front
 from .result import PROTECTABLE, Audit
 
-RELEASED = "released"  # folder of the page about what is released, beside the one about cuts
+RELEASED = "released"  # folder of the page about what is released
 
 
 def write(audit: Audit, folder: Path, *, before: Audit | None = None) -> Path:
@@ -36,6 +36,10 @@ def write(audit: Audit, folder: Path, *, before: Audit | None = None) -> Path:
         content["front.png"] = still
     content["index.html"] = render(audit, before=before, still=still).encode()
     put_in_place(content, Path(folder), optional=("front.png",))
+    if audit.released is not None:
+        write(audit.released, folder / RELEASED, before=before and before.released)
+    else:  # that of an earlier audit would be taken for this one's
+        (folder / RELEASED / "index.html").unlink(missing_ok=True)
     return Path(folder) / "index.html"
 
 
