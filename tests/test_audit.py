@@ -263,6 +263,22 @@ def test_only_what_met_the_strongest_is_recommended_where_anything_did() -> None
     assert advised(every[1:]).words.startswith("Provisional")
 
 
+def test_what_fewer_attackers_saw_does_not_win_by_that() -> None:
+    """The winner's curse: who was looked at least looks best."""
+    seen = made("a/seen", leak=0.064, thorough=False)
+    seen = replace(seen, attacks=(attacked(0.008, thorough=False), attacked(0.064)))
+    hidden = made("b/hidden", leak=0.023, thorough=False)
+    found = advised([seen, hidden])
+    assert found.key == "a/seen"
+    assert found.words.startswith("Provisional: only 1 of the strongest attackers")
+    assert "only quick attackers" in advised([hidden]).words
+
+
+def test_a_defence_that_shows_no_effect_is_not_recommended() -> None:
+    bare, defended = made("a/undefended", leak=0.067), made("a/dropout", leak=0.064)
+    assert advised([bare, defended]).key == "a/undefended"
+
+
 def test_an_interval_that_reaches_over_the_limit_is_not_recommended() -> None:
     every = [
         made("a/x", leak=0.5),

@@ -223,7 +223,7 @@ def test_a_clean_yes_has_no_reservation_and_each_doubt_is_one() -> None:
     for doubtful, reason in (
         (changed(flags=(), certificate=None), "Nothing shows that its worst attacker"),
         (changed(flags=(), certificate=idle), "proves nothing"),
-        (changed(flags=(), thorough=False), "Only a quick look"),
+        (changed(flags=(), thorough=False), "Only 3 of the strongest attackers"),
         (changed(flags=("small-n",)), "small-n: Fewer than 500 victims"),
         (changed(flags=("new",)), "new: A flag that this release does not know."),
         (changed(flags=(), limits={"leakage": "undecided"}), "the limit on leakage"),

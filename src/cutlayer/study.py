@@ -38,6 +38,7 @@ __all__ = [
 
 OnProgress = Callable[[int, int, tuple[str, ...]], None]  # done or failed, total, running keys
 _POLL = 0.5  # seconds
+NO_TIME = "there was no time left for it"
 HEARTBEAT = 60  # seconds between the signs of life of a running trial
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
@@ -195,7 +196,7 @@ class _Study:
 
     def _why_open(self) -> str:
         if self.until < math.inf:
-            return "there was no time left for it"
+            return NO_TIME
         return "another start has just taken it up again"
 
 

@@ -45,13 +45,20 @@ def recommendation(
         words = " ".join([_do(best), *_outcome(verdict, best, every, whole)])
         reasons = tuple(_why(verdict, best, other) for other in others[:6])
         return Recommendation(key=best.key, words=words, reasons=reasons)
-    quick = verdict.best([c for c in looked if not c.thorough and verdict.may_meet(c)])
+    open_ = [c for c in looked if not c.thorough and verdict.may_meet(c)]
+    quick = verdict.best(_most_examined(open_))
     if quick is not None and not any(verdict.meets(c) for c in thorough):
         return _provisional(verdict, quick, every, whole)
     near = verdict.nearest(thorough or looked)
     if near is None:
         return NOTHING
     return _none(verdict, near, thorough or looked, every, limits, whole)
+
+
+def _most_examined(every: Sequence[Configuration]) -> list[Configuration]:
+    """What most of the strongest attackers were at: fewer would find less in anything."""
+    most = max((c.closely for c in every), default=0)
+    return [c for c in every if c.closely == most]
 
 
 def notable(verdict: Verdict, every: Sequence[Configuration]) -> list[str]:
@@ -170,9 +177,10 @@ def _why(verdict: Verdict, best: Configuration, other: Configuration) -> str:
 def _provisional(
     verdict: Verdict, c: Configuration, every: Sequence[Configuration], whole: int
 ) -> Recommendation:
+    who = f"only {c.closely} of the strongest attackers" if c.closely else "only quick attackers"
     words = [
-        "Provisional: only quick attackers were at this one in the time that there was, so its "
-        "leakage is at least what they found.",
+        f"Provisional: {who} were at this one in the time that there was, so its leakage is at "
+        "least what they found.",
         _do(c),
         *_outcome(verdict, c, every, whole),
     ]

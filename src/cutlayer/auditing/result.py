@@ -134,6 +134,11 @@ class Configuration:
         return max(known, key=lambda a: _value(a, protect) or 0.0, default=None)
 
     @property
+    def closely(self) -> int:
+        """How many of the strongest attackers were at it."""
+        return len({a.attack for a in self.attacks if a.thorough})
+
+    @property
     def given_up(self) -> Estimate:
         """What it costs in use: accuracy at a cut, distortion of what is released."""
         return self.lost if self.distortion is None else self.distortion

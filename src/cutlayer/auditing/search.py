@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..study import Trial, found_before, run_study
+from ..study import NO_TIME, Trial, found_before, run_study
 from .attackers import Attacker, Pass, attackers
 from .families import family_of, is_random, loudness_of
 from .perform import Found
@@ -26,7 +26,7 @@ from .verdict import EVERYTHING, Verdict, value
 
 MOST_CUTS = 6  # at which defences are tried
 MOST_CONFIRMED = 16
-AT_ONCE = 2  # configurations that are looked at closely side by side
+AT_ONCE = 2  # configurations that are looked at closely side by side, where there is time
 _PROMISED = "others promised more"
 _TO = " to "  # between a configuration and an attacker
 _FIRST_PASS = 0.4  # of a budget, for everything before the closer look
@@ -105,9 +105,18 @@ class Search:
         self._quick(lambda c: not c.defence)
         chosen = self._surviving(live)
         self._defend(chosen)
-        self._confirm(most=AT_ONCE)
-        self._retrain(chosen)
+        self._confirm(most=self._at_once)
+        if self.plan.until is None or any(c.thorough for c in self.known.configurations()):
+            self._retrain(chosen)
         self._confirm(most=MOST_CONFIRMED)
+
+    @property
+    def _at_once(self) -> int:
+        """One where time is short: better one that everybody looked at than two that some did."""
+        return AT_ONCE if self.plan.until is None else 1
+
+    def _over(self) -> bool:
+        return self.plan.until is not None and time.time() >= self.plan.until
 
     def _crew(self, when: Pass) -> list[Attacker]:
         r = self.request
@@ -213,11 +222,12 @@ class Search:
             waiting = self._waiting(tried)
             if not waiting:
                 break
-            few = waiting[:AT_ONCE]
+            few = waiting[: self._at_once]
             tried |= {c.key for c in few}
             self._look_closely([c.key for c in few])
         for c in self._waiting(set()):
-            self.left.setdefault((_WHAT["thorough"], c.key), _PROMISED)
+            why = NO_TIME if self._over() else _PROMISED
+            self.left.setdefault((_WHAT["thorough"], c.key), why)
 
     def _best(self) -> Configuration | None:
         every = self.known.configurations()
@@ -286,8 +296,8 @@ class Search:
         for key in list(open_):
             if (found := self.before.get((key, address[key]))) is not None:
                 self._learn(open_.pop(key), found)
-        if self.plan.until is not None and time.time() >= self.plan.until:
-            self._leave(dict.fromkeys(open_, "there was no time left"))
+        if self._over():
+            self._leave(dict.fromkeys(open_, NO_TIME))
         elif open_:
             self._study(open_, address)
 

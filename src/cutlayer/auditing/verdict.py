@@ -51,7 +51,7 @@ class Verdict:
 
         With a ceiling any that stays below it will do; without one, those that leak least, as far
         as the intervals can tell. Of these the most accurate, as far as the intervals can tell;
-        of these the one that asks least of the owner.
+        of these the one that asks least of the owner, and no defence rather than one.
         """
         left = list(every)
         if not left:
@@ -59,7 +59,7 @@ class Verdict:
         if self.ceiling is None:
             left = _indistinguishable(left, self.leakage)
         left = _indistinguishable(left, lambda c: c.given_up)
-        return min(left, key=lambda c: (c.flops, c.bytes, value(self.leakage(c))))
+        return min(left, key=lambda c: (c.flops, c.bytes, bool(c.defence), value(self.leakage(c))))
 
     def could_win(self, c: Configuration, best: Configuration | None) -> bool:
         """Whether a closer look at it may change the recommendation.

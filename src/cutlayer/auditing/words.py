@@ -256,8 +256,10 @@ def _reservations(audit: Audit, chosen: Configuration, worst: Attacked | None) -
         found.append(f"The numbers do not show clearly that it keeps the limit on {names}.")
     if "leakage" not in audit.limits:
         found.append("No ceiling on leakage was named: --leakage names one.")
-    if not (chosen.thorough and worst.thorough):
+    if not chosen.closely:
         found.append("Only a quick look was taken at it.")
+    elif not chosen.thorough:
+        found.append(f"Only {chosen.closely} of the strongest attackers were at it.")
     if count := len(audit.not_examined):
         things = "1 thing was" if count == 1 else f"{count} things were"
         found.append(f"The audit is partial: {things} not examined.")
