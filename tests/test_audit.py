@@ -331,6 +331,12 @@ def test_words_name_the_attacker_the_interval_and_the_guess() -> None:
         assert part in words
 
 
+def test_an_owner_who_computes_nearly_all_is_told() -> None:
+    helps = "a limit on the owner's FLOPs helps"
+    assert helps in advised([made("a/undefended", leak=0.1, flops=950)]).words
+    assert helps not in advised([made("a/undefended", leak=0.1, flops=850)]).words
+
+
 def test_an_attack_that_never_worked_proves_nothing() -> None:
     failing = Certificate(cut="fc1", value=near(0.02), floor=0.02, holds=False)
     c = made("fc1/noise", leak=0.02)

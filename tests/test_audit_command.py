@@ -44,6 +44,7 @@ def test_what_became_better_is_said(before: Path, capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     assert "better" in said
     assert "worse" not in said
+    assert f"recommended after: {made().recommendation.key}" in said
     assert (before.parent / "out" / "index.html").is_file()
 
 
@@ -88,6 +89,8 @@ def test_audits_of_other_things_do_not_compare(
 ) -> None:
     assert compared(before, replace(made(), protect="pixels")) == 2
     assert "two audits that protect the same wanted" in capsys.readouterr().err
+    assert compared(before, of_answers()) == 2
+    assert "got one of cuts and what is released" in capsys.readouterr().err
     assert main(["audit", "--compare", str(before), str(before / "none")]) == 2
     assert "an audit wanted" in capsys.readouterr().err
 

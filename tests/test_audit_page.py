@@ -174,7 +174,9 @@ def test_without_a_recommendation_it_says_no_and_the_ways_out() -> None:
 
 def test_a_partial_audit_says_so_on_top_and_in_the_verdict() -> None:
     text = text_of(partial())
-    assert "This audit is partial. Not examined: act2: NoPeek at two weights; fc1" in text
+    told = "This audit is partial. Not examined: training with a defence (there was no time left "
+    assert f"{told}for it); the strongest attackers (others promised more). What exactly" in text
+    assert "act2/dropout-0.5" in text
     assert "Yes, with 2 reservations: " in text
     assert "The audit is partial: 2 things were not examined." in text
     assert "partial" not in text_of(made())

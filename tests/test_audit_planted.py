@@ -85,6 +85,7 @@ def test_the_cut_that_copies_is_found_and_named(outcome: tuple[Audit, Subject]) 
     copies = audit.configuration("copy/undefended")
     assert copies.leakage("individual").value == 1.0
     assert any(n.startswith("copy shows everything") for n in audit.notes)
+    assert any(n.startswith("the weights were given") for n in audit.notes)
 
 
 def test_the_cut_that_shows_only_the_label_is_found_and_recommended(

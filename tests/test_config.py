@@ -57,6 +57,7 @@ def test_every_fault_is_reported_at_once() -> None:
         ({"defence": "laplace:scale=0.5,active"}, "argument=value wanted"),
         ({"model": "no_such_module:Net"}, "cannot import 'no_such_module'"),
         ({"model": "json:Net"}, "json has no 'Net'"),
+        ({"model": "torch.nn:Sequentail"}, "did you mean 'Sequential'?"),
         ({"attack": "inverse-network:epochs=0"}, "epochs must be at least 1"),
         ({"threat": "query-free"}, "withholds; granted by black-box, owner-alone"),
         ({"threat": "prediction-api"}, "withholds"),

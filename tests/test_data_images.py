@@ -44,6 +44,14 @@ def test_pixels_are_those_of_the_file(tmp_path, suffix):
     assert np.array_equal(load(tmp_path).x[0].numpy(), RGB.transpose(2, 0, 1))
 
 
+def test_without_a_path_the_root_is_the_folder(tmp_path):
+    put(tmp_path / "cat")
+    put(tmp_path / "dog")
+    found = DATASETS["images"](root=tmp_path)
+    assert found.classes == ("cat", "dog")
+    assert found.checksum == load(tmp_path).checksum
+
+
 def modes():
     rgba = np.dstack([RGB, np.full((6, 4), 255, np.uint8)])
     rgba[0, 0, 3] = 0

@@ -135,7 +135,8 @@ def resolve(field_name: str, kind: str) -> Callable[..., Any]:
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except AttributeError as e:
-        raise ConfigError(f"{field_name} {kind!r}: {module} has no {name!r}") from e
+        hint = did_you_mean(name, [n for n in dir(sys.modules[module]) if n[0] != "_"])
+        raise ConfigError(f"{field_name} {kind!r}: {module} has no {name!r}{hint}") from e
     except Exception as e:  # whatever a user's own code may raise
         known_kind = module in known or module.partition(".")[0] in known
         hint = f"; {module}:argument={name} meant?" if known_kind else ""

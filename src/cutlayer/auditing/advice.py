@@ -17,6 +17,7 @@ _LIMITS = {
     "milliseconds": "milliseconds of the owner's part",
     "distortion": "how far answers move",
 }
+_NEARLY_ALL = 0.9  # of the FLOPs
 _DOES = {
     "individual": "re-identifies {} of {} victims",
     "class": "reads the class of {} of {} inputs right",
@@ -109,7 +110,16 @@ def _outcome(
         f"The owner computes {share:.0%} of the network's FLOPs and sends {c.bytes:,} bytes a "
         "sample."
     )
+    if share > _NEARLY_ALL:
+        words.append("That leaves the server hardly anything: a limit on the owner's FLOPs helps.")
     return words
+
+
+def _short(c: Configuration) -> str:
+    """A configuration in a list."""
+    if c.cut == ANSWERS:
+        return f"answers {c.words}" if c.defence else "answers as they are"
+    return f"{c.cut}, {c.words}"
 
 
 def _moved(e: Estimate) -> str:
@@ -152,8 +162,8 @@ def _proof(protect: str, worst: Attacked) -> str:
         return "Nothing shows that this attack works at all: it was not tried undefended."
     if not proof.holds:
         return (
-            "Undefended, the same attack does no better than guessing: it proves nothing about "
-            "this cut."
+            "Undefended, the same attack does no better than guessing: that it finds little here "
+            "proves nothing."
         )
     return ""
 
@@ -161,7 +171,7 @@ def _proof(protect: str, worst: Attacked) -> str:
 def _why(verdict: Verdict, best: Configuration, other: Configuration) -> str:
     """Why not another one that keeps the limits as well."""
     mine, its = verdict.leakage(best), verdict.leakage(other)
-    what = f"{other.cut}, {other.words}"
+    what = _short(other)
     figures = f"{_plain(verdict.protect, value(its))} leak, accuracy {percent(other.accuracy)}"
     if verdict.ceiling is None and (its.low or 0.0) > (mine.high or 1.0):
         return f"{what}: leaks more ({figures})"
@@ -226,7 +236,7 @@ def _give_up(verdict: Verdict, name: str, c: Configuration) -> str:
         "milliseconds": f"{c.milliseconds or 0:.1f} ms at the owner",
         "distortion": f"a distortion of {c.given_up.high or 0:.4f}",
     }[name]
-    return f"allow {needed} ({c.cut}, {c.words})"
+    return f"allow {needed} ({_short(c)})"
 
 
 def _and(words: Sequence[str]) -> str:

@@ -26,9 +26,14 @@ def compared(before: Path, after: Path, *, out: Path, ceiling: float | None) -> 
         raise ConfigError(
             f"compare: two audits that protect the same wanted: got {old.protect} and {new.protect}"
         )
+    if old.of_answers != new.of_answers:
+        one, other = ("what is released" if a.of_answers else "cuts" for a in (old, new))
+        raise ConfigError(f"compare: two audits of the same wanted: got one of {one} and {other}")
     Console().print(_table(old, new, title=f"{before} and {after}, by leakage of {new.protect}"))
     if old.released is not None and new.released is not None:
         Console().print(_table(old.released, new.released, title="what is released"))
+    for said, audit in (("before", old), ("after", new)):
+        print(f"recommended {said}: {audit.recommendation.key or 'nothing'}")
     print(f"page: {write(new, out, before=old)}")
     return failed(new, ceiling)
 
@@ -46,6 +51,8 @@ def _table(old: Audit, new: Audit, *, title: str) -> Table:
             *_marked([_leaks(c, new) for c in both], change.leakage_better),
             *_marked([given_up(c) for c in both], change.given_up_better),
         )
+    many = f"{table.row_count} of {len(old.configurations)} and {len(new.configurations)}"
+    table.caption = f"in both: {many}; a leakage rises, too, where more attackers looked"
     return table
 
 

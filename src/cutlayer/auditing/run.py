@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..config import Experiment
+from ..parts import Part
 from ..record import Estimate, Store, address, store_at
 from ..trained import OnProgress, environment, silent
 from .advice import notable, recommendation
@@ -135,8 +136,8 @@ def _audit(request: Request, what: Subject, search: Search, command: str) -> Aud
     e, shape = request.experiment, what.assembly.dataset.shape
     labels = what.assembly.take(what.assembly.shares.victims)[1]
     return Audit(
-        model=str(e.model),
-        data=str(e.data),
+        model=_said(e.model),
+        data=_said(e.data),
         protect=request.protect,
         threats=request.feared,
         limits=dict(known.limits),
@@ -158,7 +159,7 @@ def _audit(request: Request, what: Subject, search: Search, command: str) -> Aud
         recommendation=recommendation(
             verdict, configurations, limits=known.limits, whole=what.flops
         ),
-        notes=tuple(notable(verdict, configurations)),
+        notes=(*notable(verdict, configurations), *_about_weights(e)),
         not_examined=tuple(search.not_examined()),
         pictures=_pictures(search, measured),
         command=command,
@@ -166,6 +167,20 @@ def _audit(request: Request, what: Subject, search: Search, command: str) -> Aud
         finished=environment()["finished"],
         environment=environment() | {"threads": torch.get_num_threads()},
     )
+
+
+def _about_weights(e: Experiment) -> list[str]:
+    if e.weights is None or e.passes:
+        return []
+    return [
+        "the weights were given: accuracy and leakage are those of samples that the network may "
+        "have been trained on; audit it with samples that it has not seen"
+    ]
+
+
+def _said(part: Part) -> str:
+    """A part without what was left to its defaults."""
+    return str(replace(part, args={k: v for k, v in part.args.items() if v is not None}))
 
 
 def _pictures(search: Search, measured: Sequence[Configuration]) -> dict[str, Pictures]:

@@ -88,6 +88,11 @@ def size(count: int) -> str:
     return f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
 
 
+def left_out(audit: Audit) -> list[str]:
+    """What was not examined and why, without the names of where."""
+    return [line.partition(": ")[0] for line in audit.not_examined[:3]]
+
+
 def explained(flag: str) -> str:
     """What a flag means."""
     return FLAGS.get(flag, "A flag that this release does not know.")

@@ -35,7 +35,11 @@ class _Header:
 
 
 def load_images(
-    *, path: Path, root: Path | None = None, size: int | None = None, mode: Mode | None = None
+    *,
+    path: Path = Path(),
+    root: Path | None = None,
+    size: int | None = None,
+    mode: Mode | None = None,
 ) -> Dataset:
     """``path/CLASS/*.png`` and so on; or ``path/train/CLASS`` and ``path/test/CLASS``.
 
@@ -44,7 +48,7 @@ def load_images(
     reduced to 8 bits over its whole range, 0..65535. Files that are no pictures are passed over.
 
     Args:
-        path: The folder; a relative one starts at ``root``.
+        path: The folder; a relative one starts at ``root``, and is that itself where none is given.
         root: Where relative paths start; the working directory without it.
         size: Side in pixels to which every picture is resized: the shorter side, then a centre
             crop. Without it all pictures must be of one size.
