@@ -345,8 +345,9 @@ def test_an_attack_that_never_worked_proves_nothing() -> None:
 
 
 def test_cuts_that_show_everything_or_nothing_are_named() -> None:
-    every = [made("copy/undefended", leak=1.0), made("label/undefended", leak=0.02)]
+    copies = [made(f"{name}/undefended", leak=1.0) for name in ("copy", "flat", "same")]
+    every = [*copies, made("label/undefended", leak=0.02)]
     assert notable(Verdict("individual", ()), every) == [
-        "copy shows everything, undefended, to an inverse network",
+        "copy, flat and same show everything, undefended, to an inverse network",
         "label shows nothing to any attacker that guessing does not, undefended",
     ]

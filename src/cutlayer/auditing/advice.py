@@ -63,20 +63,29 @@ def _most_examined(every: Sequence[Configuration]) -> list[Configuration]:
 
 
 def notable(verdict: Verdict, every: Sequence[Configuration]) -> list[str]:
-    """Cuts that undefended show everything, or nothing that guessing does not."""
-    found = []
+    """Cuts that undefended show everything, or nothing that guessing does not; those alike in one
+    line."""
+    alike: dict[str, list[str]] = {}
     for c in every:
-        worst = c.worst(verdict.protect, verdict.threats)
-        if c.defence or worst is None:
-            continue
-        show = "show" if c.cut == ANSWERS else "shows"
-        e, floor = worst.leakage[verdict.protect], worst.floors.get(verdict.protect, 0.0)
-        if value(e) >= EVERYTHING:
-            found.append(f"{c.cut} {show} everything, undefended, to {_article(worst.name)}")
-        elif (value(e) if e.low is None else e.low) <= floor:
-            who = "any attacker" if c.thorough else "a quick attacker"
-            found.append(f"{c.cut} {show} nothing to {who} that guessing does not, undefended")
-    return found
+        if not c.defence and (what := _stands_out(verdict, c)):
+            alike.setdefault(what, []).append(c.cut)
+    return [
+        f"{_and(cuts)} {'show' if len(cuts) > 1 or cuts == [ANSWERS] else 'shows'} {what}"
+        for what, cuts in alike.items()
+    ]
+
+
+def _stands_out(verdict: Verdict, c: Configuration) -> str:
+    worst = c.worst(verdict.protect, verdict.threats)
+    if worst is None:
+        return ""
+    e, floor = worst.leakage[verdict.protect], worst.floors.get(verdict.protect, 0.0)
+    if value(e) >= EVERYTHING:
+        return f"everything, undefended, to {_article(worst.name)}"
+    if (value(e) if e.low is None else e.low) <= floor:
+        who = "any attacker" if c.thorough else "a quick attacker"
+        return f"nothing to {who} that guessing does not, undefended"
+    return ""
 
 
 def _do(c: Configuration) -> str:
@@ -240,7 +249,12 @@ def _give_up(verdict: Verdict, name: str, c: Configuration) -> str:
 
 
 def _and(words: Sequence[str]) -> str:
-    return " and ".join(words)
+    """As a list is read.
+
+    >>> _and(["a", "b", "c"]), _and(["a"])
+    ('a, b and c', 'a')
+    """
+    return " and ".join([", ".join(words[:-1]), *words[-1:]] if len(words) > 1 else words)
 
 
 def percent(e: Estimate) -> str:
