@@ -19,6 +19,7 @@
   const number = (v) => (!known(v) ? "–" : protect === "pixels" ? v.toFixed(3) : percent(v));
   const unit = data.of_answers ? 1 : 100;
   const points = (v) => data.of_answers ? (known(v) ? v.toFixed(4) : "–") : (known(v) ? (v * 100).toFixed(1).replace("-0.0", "0.0").replace("-", "−") : "–");
+  const change = (v) => (data.of_answers ? "L1 " + points(v) : (points(v)[0] === "−" ? "+" : "") + points(known(v) ? -v : v));
   const interval = (e, show) => (known(e[1]) && known(e[2]) ? show(e[1]) + " … " + show(e[2]) : "");
   const granted = (a) => a.threats.some((t) => threats.has(t));
   const guess = (a) => (known(a.floors[protect]) ? a.floors[protect] : data.chance[protect]);
@@ -165,7 +166,7 @@
         }
         valued(cell, leaks(s.worst), number);
         cell.title = "worst attacker: " + s.worst.name;
-        if (kind === "best") cell.append(element("small", s.c.words + ", " + (data.of_answers ? "L1 " : "−") + points(s.c.lost[0])));
+        if (kind === "best") cell.append(element("small", s.c.words + ", " + change(s.c.lost[0])));
         const bar = element("span", "", "bar " + kind);
         bar.style.width = (100 * leaks(s.worst)[0]) / most + "%";
         bar.setAttribute("aria-hidden", "true");

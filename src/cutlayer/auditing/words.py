@@ -132,8 +132,20 @@ def given_up(c: Configuration) -> str:
 
 
 def cost(c: Configuration) -> str:
-    """The same as a change, in the width of a cell."""
-    return f"L1 {given_up(c)}" if c.distortion is not None else f"−{given_up(c)}"
+    """The same as a change of accuracy, or a distance, in the width of a cell."""
+    if c.distortion is not None:
+        return f"L1 {given_up(c)}"
+    return change(c.lost.value)
+
+
+def change(lost: float | None) -> str:
+    """Of accuracy, in points, where so much is lost.
+
+    >>> change(0.0084), change(-0.0084), change(0.0)
+    ('−0.8', '+0.8', '0.0')
+    """
+    said = points(None if lost is None else -lost)
+    return said if lost is None or points(lost)[0] != "−" else f"+{said}"
 
 
 def spread_given_up(c: Configuration) -> str:
