@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,13 @@ def test_left_out_is_only_what_could_still_win_in_the_end(tmp_path: Path) -> Non
     search = searched(tmp_path, families=("laplace", "gaussian", "dropout", "nopeek"))
     left = {subject for what, subject in search.left if what == "the strongest attackers"}
     assert left == {c.key for c in search._waiting(set())}
+
+
+def test_a_quick_look_at_large_messages_hears_fewer(alone: Search) -> None:
+    c = next(c for c in alone.known.configurations() if c.defence)
+    quick = {
+        size: alone._repeats(replace(c, bytes=size), thorough=False)
+        for size in (32, 75_000, 10_000_000)
+    }
+    assert quick == {32: 16, 75_000: 8, 10_000_000: 2}
+    assert alone._repeats(replace(c, bytes=10_000_000), thorough=True) == 16

@@ -30,6 +30,7 @@ AT_ONCE = 2  # configurations that are looked at closely side by side, where the
 _PROMISED = "others promised more"
 _TO = " to "  # between a configuration and an attacker
 _FIRST_PASS = 0.4  # of a budget, for everything before the closer look
+QUICK_BYTES = 600_000  # of all messages of an input, for a quick attacker
 DEFENCES = "defences there"
 _WHAT = {
     "weigh": "what accuracy bears",
@@ -269,12 +270,19 @@ class Search:
             about=c.words,
             defence=c.defence,
             attacker=attacker,
-            repeats=self.request.repeats if random else 1,
+            repeats=self._repeats(c, thorough=thorough) if random else 1,
             thorough=thorough,
             retrained=c.retrained,
             epochs=self.request.epochs_again if c.retrained else 0,
             seconds=self._expected(c.cut, attacker, thorough=thorough),
         )
+
+    def _repeats(self, c: Configuration, *, thorough: bool) -> int:
+        """As many as were asked for; for a quick look at large messages fewer, 2 at least:
+        who hears fewer finds no more, and drawing their noise is what takes the time."""
+        if thorough:
+            return self.request.repeats
+        return min(self.request.repeats, max(2, QUICK_BYTES // c.bytes))
 
     def _expected(self, cut: str, attacker: Attacker, *, thorough: bool) -> float:
         """Seconds, from what was measured at this cut; 0 where nothing was."""
