@@ -15,6 +15,7 @@ from cutlayer.auditing.limits import AT_CUTS, Limits, in_numbers
 from cutlayer.auditing.limits import FAMILIES as NAMES
 from cutlayer.auditing.request import Request, checked, from_plain
 from cutlayer.auditing.result import Answer, Attacked, Certificate, Configuration
+from cutlayer.auditing.run import _about_use
 from cutlayer.auditing.state import above, below
 from cutlayer.auditing.verdict import Verdict
 from cutlayer.config import parse
@@ -335,6 +336,12 @@ def test_an_owner_who_computes_nearly_all_is_told() -> None:
     helps = "a limit on the owner's FLOPs helps"
     assert helps in advised([made("a/undefended", leak=0.1, flops=950)]).words
     assert helps not in advised([made("a/undefended", leak=0.1, flops=850)]).words
+
+
+def test_a_network_that_only_guesses_is_named() -> None:
+    (told,) = _about_use(near(0.11, 0.02), 0.1)
+    assert told.startswith("the network is right for 11.0 %, where naming the commonest class")
+    assert not _about_use(near(0.2, 0.02), 0.1)
 
 
 def test_an_attack_that_never_worked_proves_nothing() -> None:

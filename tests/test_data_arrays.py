@@ -59,6 +59,17 @@ def test_values_of_every_type_are_kept(tmp_path_factory, x):
     assert (d.bounds is not None) == (x.dtype in (np.uint8, np.bool_))
 
 
+def test_bounds_that_cut_off_most_values_are_refused(tmp_path):
+    """All samples would look alike, and every defence perfect."""
+    x = np.arange(300, 320, dtype=np.int16).reshape(4, 5)
+    with pytest.raises(
+        ValueError, match=r"100% of them lie beyond 0..1, they reach from 300 to 319"
+    ):
+        load(write(tmp_path / "a.npz", x), low=0, high=1)
+    half = load(write(tmp_path / "b.npz", x), low=310, high=400)
+    assert half.take([0, 3])[0].max() > 0
+
+
 def test_bytes_and_truth_values_declare_their_bounds(tmp_path):
     for dtype, high in (("u1", 255), ("?", 1)):
         d = load(write(tmp_path / "x.npz", np.ones((4, 3), dtype)))

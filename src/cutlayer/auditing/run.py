@@ -12,7 +12,7 @@ from ..config import Experiment
 from ..parts import Part
 from ..record import Estimate, Store, address, store_at
 from ..trained import OnProgress, environment, silent
-from .advice import notable, recommendation
+from .advice import notable, percent, recommendation
 from .answers import place_of_answers
 from .crew import together
 from .leakage import measure_of
@@ -135,6 +135,7 @@ def _audit(request: Request, what: Subject, search: Search, command: str) -> Aud
     accuracy = bare.accuracy if bare else Estimate(value=None)
     e, shape = request.experiment, what.assembly.dataset.shape
     labels = what.assembly.take(what.assembly.shares.victims)[1]
+    most = float(labels.bincount().max()) / len(labels)
     return Audit(
         model=_said(e.model),
         data=_said(e.data),
@@ -150,7 +151,7 @@ def _audit(request: Request, what: Subject, search: Search, command: str) -> Aud
         },
         chance={
             "individual": 1 / min(GALLERY, len(labels)),
-            "class": float(labels.bincount().max()) / len(labels),
+            "class": most,
         },
         measure=measure_of(request.protect, pictures=len(shape) == 3 and min(shape[1:]) >= 11),
         places=tuple(known.places.values()),
@@ -159,7 +160,7 @@ def _audit(request: Request, what: Subject, search: Search, command: str) -> Aud
         recommendation=recommendation(
             verdict, configurations, limits=known.limits, whole=what.flops
         ),
-        notes=(*notable(verdict, configurations), *_about_weights(e)),
+        notes=(*notable(verdict, configurations), *_about_weights(e), *_about_use(accuracy, most)),
         not_examined=tuple(search.not_examined()),
         pictures=_pictures(search, measured),
         command=command,
@@ -175,6 +176,16 @@ def _about_weights(e: Experiment) -> list[str]:
     return [
         "the weights were given: accuracy and leakage are those of samples that the network may "
         "have been trained on; audit it with samples that it has not seen"
+    ]
+
+
+def _about_use(accuracy: Estimate, most: float) -> list[str]:
+    if accuracy.low is None or accuracy.low > most:
+        return []
+    return [
+        f"the network is right for {percent(accuracy)}, where naming the commonest class is for "
+        f"{100 * most:.1f} %: what it leaks says nothing of one that works; train it longer, or "
+        "otherwise"
     ]
 
 

@@ -14,6 +14,7 @@ from .dataset import Dataset
 from .download import sha256
 
 Array = NDArray[Any]
+CUT_OFF = 0.5  # share of values beyond declared bounds that is no question of outliers
 
 
 def load_arrays(
@@ -72,6 +73,9 @@ def load_arrays(
                 f"samples of one shape and type wanted: got {a.shape[1:]} {a.dtype} in {first} "
                 f"and {b.shape[1:]} {b.dtype} in {second}"
             )
+    bounds = _bounds(low, high)
+    if bounds is not None:
+        _covering(bounds, torch.cat(shaped), str(read[0][2]))
     joined = np.concatenate([_column(t, str(f)) for _, t, f in read])
     codes, names = as_classes(joined, str(read[0][2]), classes)
     n = len(shaped[0])
@@ -82,7 +86,7 @@ def load_arrays(
         x=samples,
         y=codes,
         classes=names,
-        bounds=_bounds(low, high) or declared(samples, read[0][0].dtype == np.bool_),
+        bounds=bounds or declared(samples, read[0][0].dtype == np.bool_),
         parts={} if test is None else {"train": (0, n), "test": (n, len(samples))},
         source={"files": [{"path": str(f), "sha256": sha256(f)} for f in files]},
     )
@@ -175,6 +179,18 @@ def _bounds(low: float | None, high: float | None) -> tuple[Tensor, Tensor] | No
     if low is None or high is None or not -np.inf < low < high < np.inf:
         raise ValueError(f"finite bounds low < high wanted, both or none: got {low}..{high}")
     return torch.tensor(float(low)), torch.tensor(float(high))
+
+
+def _covering(bounds: tuple[Tensor, Tensor], samples: Tensor, where: str) -> None:
+    """Refuse bounds that most of the values lie beyond: cut off there, all samples look alike."""
+    low, high = (float(b) for b in bounds)
+    beyond = float(((samples < low) | (samples > high)).float().mean())
+    if beyond > CUT_OFF:
+        raise ValueError(
+            f"{where}: bounds that cover the values wanted: {beyond:.0%} of them lie beyond "
+            f"{low:g}..{high:g}, they reach from {float(samples.min()):g} to "
+            f"{float(samples.max()):g}; give these as low and high, or leave both out"
+        )
 
 
 def _column(y: Array, where: str) -> Array:
