@@ -40,7 +40,8 @@
     const own = protect === data.protect && (!data.threats.length || data.threats.length === threats.size) && data.threats.every((t) => threats.has(t));
     const at = (s) => [s.c.lost[0], leaks(s.worst)[0]];
     const beats = (a, b) => a[0] <= b[0] && a[1] <= b[1] && (a[0] < b[0] || a[1] < b[1]);
-    const found = points.filter((s) => (own ? data.front.includes(s.c.key) : !points.some((o) => beats(at(o), at(s)))));
+    const close = points.filter((s) => s.c.thorough), pool = close.length ? close : points;
+    const found = points.filter((s) => (own ? data.front.includes(s.c.key) : pool.includes(s) && !pool.some((o) => beats(at(o), at(s)))));
     return found.sort((a, b) => at(a)[0] - at(b)[0] || at(b)[1] - at(a)[1]);
   }
 

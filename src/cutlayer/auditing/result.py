@@ -203,7 +203,8 @@ class Audit:
         measure: What the number of ``protect`` is, in words, with its unit.
         places: Every cut point, in the order of the computation.
         configurations: All that were examined, undefended ones first.
-        front: Keys of those that no other beats in both accuracy and worst-case leakage.
+        front: Keys of those that no other beats in both accuracy and worst-case leakage, out of
+            those that all of the strongest attackers were at, if any were.
         notes: What stands out, one line each: cuts that show everything, or nothing.
         not_examined: What there was no time for, one line each.
         pictures: By ``"originals"`` or ``"<key>|<run>"`` small pictures or curves, see ``Picture``.
