@@ -9,19 +9,18 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
 from study_trials import HERE, Trial, calls, perform, start, work
 
 from cutlayer.errors import ConfigError
-from cutlayer.study import Outcome, _start, _stop_again, run_study
+from cutlayer.study import Outcome, _start, run_study
 from cutlayer.trial_log import OPEN, TrialLog, _alive
 
 NAMES = [f"{n}/{kind}" for n in range(3) for kind in ("train", "attack")]
@@ -421,15 +420,3 @@ def test_the_command_line_does_not_pay_for_it() -> None:
 
 def test_a_trial_without_rows_is_open(log: TrialLog) -> None:
     assert log.standings()["a", ""] == OPEN
-
-
-def test_a_wish_to_stop_is_not_lost_where_nothing_can_be_raised() -> None:
-    """A weak reference's callback swallows what is raised in it."""
-    heard = threading.Event()
-    lost = SimpleNamespace(exc_value=KeyboardInterrupt())
-    before = signal.signal(signal.SIGTERM, lambda *_: heard.set())
-    try:
-        _stop_again(lost)  # type: ignore[arg-type]
-        assert heard.wait(5)
-    finally:
-        signal.signal(signal.SIGTERM, before)

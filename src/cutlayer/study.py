@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -320,15 +319,6 @@ def begin_process() -> None:
     """What a started process does first: SIGTERM stops it as Ctrl-C would."""
     keep_freed_memory()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.unraisablehook = _stop_again
-
-
-def _stop_again(lost: "sys.UnraisableHookArgs") -> None:
-    """A wish to stop that fell into a place where nothing can be raised comes a moment later."""
-    if isinstance(lost.exc_value, KeyboardInterrupt):
-        threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGTERM]).start()
-    else:
-        sys.__unraisablehook__(lost)
 
 
 def _worker(plan: str) -> None:
