@@ -96,6 +96,7 @@ def start(folder: Path, trials: list[Trial], **changes: Any) -> Outcome:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # who started the tests may ignore it
     told = json.loads(sys.argv[1])
     every = [Trial(key, tuple(after), *rest) for key, after, *rest in told.pop("trials")]
     print(json.dumps(asdict(start(Path(told.pop("folder")), every, **told))))
