@@ -43,6 +43,7 @@ def perform(key: str, context: dict[str, Any]) -> object:
         sys.exit("over")
     if kind == "wait":  # for a signal
         try:
+            _note(folder, "waits", key)  # from here on a signal finds it tidying up
             time.sleep(600)
         finally:
             _note(folder, "tidied", key)

@@ -310,7 +310,7 @@ def test_ctrl_c_hands_the_trial_back(folder: Path) -> None:
 def test_ctrl_c_stops_the_workers_too(folder: Path) -> None:
     kinds = {"kinds": {"0/train": "wait", "1/train": "wait"}}
     process = launch(folder, workers=2, context=kinds)
-    wait_for(folder, "work", 2)
+    wait_for(folder, "waits", 2)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     code, _, err = ended(process)
     assert code == -signal.SIGINT
