@@ -41,6 +41,8 @@ def perform(key: str, context: dict[str, Any]) -> dict[str, Any]:
     found = {"weigh": _weighed, "retrain": _retrained, "attack": _attacked}[task.kind](
         task, context["limits"]
     )
+    if task.seed is not None and world.get("lucky") == task.configuration:
+        found["leaks"] = {"individual": _near(0.95, 0.01)}
     return {**found, "seconds": world.get("seconds", 0.0), "cpu": 0.0}
 
 
@@ -102,17 +104,18 @@ def _attacked(task: Task, limits: dict[str, float]) -> dict[str, Any]:
     assert task.attacker is not None
     exact = leakage(task.cut, task.name, task.attacker.name)
     seen = exact if task.thorough else 0.9 * exact
+    luck = 0.01 * (task.seed or 0)
     error = {"mse": _near(0.1, 0.01)}
     return {
         "run": f"attack-{task.key.replace('/', '-')}",
-        "leaks": {"individual": _near(seen, 0.01)},
+        "leaks": {"individual": _near(seen + luck, 0.01)},
         "guesses": {"individual": 0.002},
         "scores": error,
         "flags": [],
         "strength": _strength(task.name) if task.defence else None,
         "command": f"cutlayer attack --cut {task.cut}",
         "victims": _N if task.thorough else QUICK_VICTIMS,
-        "seed": 0,
+        "seed": task.seed or 0,
         "pictures": {"shape": [1], "victims": [0], "classes": ["0"], "x": [[9]], "x_hat": [[8]]},
     }
 

@@ -63,6 +63,49 @@ def test_what_is_recommended_met_every_thorough_attacker(alone: Search) -> None:
     assert worst.certificate.holds
 
 
+def test_its_worst_attacker_was_tried_with_other_seeds(alone: Search) -> None:
+    """And the most that any of them found counts: a seed is worth .01 in this world."""
+    found = advised(alone)
+    every = {c.key: c for c in alone.known.configurations()}
+    chosen = every[found.key or ""]
+    worst = chosen.worst("individual")
+    assert worst is not None
+    attempts = chosen.same(worst)
+    assert sorted(a.seed for a in attempts) == [0, 1, 2]
+    assert worst.seed == 2
+    least, most = (sorted(a.leakage["individual"].value or 0 for a in attempts)[i] for i in (0, 2))
+    assert most == pytest.approx(least + 0.02)
+    assert f"the most of 3 seeds ({100 * least:.1f} % to {100 * most:.1f} %)" in found.words
+    single = {k for k, c in every.items() for a in c.attacks if "one-seed" in a.flags}
+    assert not any("one-seed" in a.flags for a in attempts)
+    assert single == {k for k, c in every.items() if c.attacks}  # the others were tried once
+
+
+def test_a_seed_that_finds_more_may_change_what_is_recommended(
+    tmp_path: Path, alone: Search
+) -> None:
+    first = advised(alone).key
+    search = searched(tmp_path, world={"lucky": first})
+    found = advised(search)
+    assert found.key not in (None, first)
+    again = {k.removeprefix("again/").rpartition("/")[0] for k in calls(tmp_path) if "again" in k}
+    assert {first, found.key} <= again
+
+
+def test_one_seed_will_do_where_no_more_are_asked_for(tmp_path: Path) -> None:
+    search = searched(tmp_path, attack_seeds=1)
+    assert not [k for k in calls(tmp_path) if k.startswith("again/")]
+    assert "seeds" not in advised(search).words
+
+
+def test_a_budget_leaves_time_for_other_seeds(tmp_path: Path) -> None:
+    search = searched(tmp_path, world={"seconds": 0.02}, attack_seeds=1)
+    search.plan = replace(search.plan, until=1000.0)
+    assert search._end() == 1000
+    search.request = replace(search.request, attack_seeds=3)
+    assert search._end() == pytest.approx(1000 - 2 * 0.02)
+
+
 def test_a_ceiling_gives_up_no_more_accuracy_than_it_takes(tmp_path: Path) -> None:
     search = searched(tmp_path, limits={"leakage": 0.75})
     key = advised(search).key

@@ -18,6 +18,7 @@ from torch import nn
 from cutlayer import experiment, trained
 from cutlayer.assembly import Assembly
 from cutlayer.attacks import Reconstruction
+from cutlayer.checks import across
 from cutlayer.cli import main
 from cutlayer.config import parse
 from cutlayer.data import Dataset
@@ -34,6 +35,7 @@ from cutlayer.experiment import (
 )
 from cutlayer.network import bare_model
 from cutlayer.record import Record, Store
+from cutlayer.report.command import command_line
 from cutlayer.threat import View
 from cutlayer.trained import as_built, trained_judge
 
@@ -132,6 +134,23 @@ def test_a_longer_attack_does_not_change_the_victim(store: Store, undefended: Re
     assert longer.victim == undefended.victim
     assert longer.utility == undefended.utility
     assert longer.leakage["mse"] != undefended.leakage["mse"]
+
+
+def test_an_attack_has_a_seed_of_its_own(store: Store, undefended: Record) -> None:
+    """The same network and samples, another attacker's luck."""
+    again = run_attack(assembly(attack_seed=1), store)
+    assert again.victim == undefended.victim
+    assert again.id != undefended.id
+    assert again.leakage["mse"] != undefended.leakage["mse"]
+    assert value(again, "mse") == pytest.approx(value(undefended, "mse"), rel=0.3)
+    assert "--attack-seed 1" in command_line(again)
+    assert assembly(attack_seed=0).attack_run == undefended.id
+    noisy = [
+        run_attack(assembly(defence="gaussian:scale=1,active=serve", attack_seed=s), store)
+        for s in (0, 1)
+    ]
+    assert noisy[0].utility["accuracy"] != noisy[1].utility["accuracy"]  # other noise was heard
+    assert [f for r in (undefended, again) for f in across([undefended, again])[r.id]] == []
 
 
 def test_the_served_messages_are_what_the_attack_was_given(

@@ -31,7 +31,7 @@ from .wire import FarSide
 # Fields that no training depends on.
 ATTACK_ONLY: tuple[str, ...] = (
     *("threat", "adversaries", "attack", "auxiliary", "auxiliary_share", "auxiliary_samples"),
-    *("repeats", "victims_from", "victims", "gallery"),
+    *("repeats", "victims_from", "victims", "gallery", "attack_seed"),
 )
 
 
@@ -335,6 +335,7 @@ class Assembly:
             "repeats": e.repeats,
             "victims": len(self.victims),
             "seed": e.seed,
+            **({"attack_seed": e.attack_root} if e.attack_root != e.seed else {}),
             **({"adversaries": list(self.adversaries)} if e.adversaries else {}),
             **({"gallery": e.gallery} if e.gallery > len(self.victims) else {}),
             **({"auxiliary_share": "owners"} if e.auxiliary_share == "owners" else {}),

@@ -123,7 +123,8 @@ def across(records: Sequence[Record]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {r.id: [] for r in records if r.kind == "attack"}
     attacks = [r for r in records if r.kind == "attack"]
     for r in attacks:
-        if len({o.config["experiment"]["seed"] for o in attacks if _same(r, o, "seed")}) == 1:
+        alike = [o for o in attacks if _same(r, o, *_SEEDS)]
+        if len({tuple(o.config["experiment"].get(k) for k in _SEEDS) for o in alike}) == 1:
             found[r.id].append("one-seed")
         undefended = [o for o in attacks if not o.defence.get("parts") and _same(r, o, "defence")]
         if r.defence.get("parts") and not undefended:
@@ -135,6 +136,7 @@ def across(records: Sequence[Record]) -> dict[str, list[str]]:
     return found
 
 
+_SEEDS = ("seed", "attack_seed")
 _INCIDENTAL = {"threads", "device", "data_root", "weights"}  # the network's address tells these
 
 

@@ -26,7 +26,7 @@ NETWORK_FIELDS = (
 )
 ATTACK_FIELDS = (
     *("threat", "adversaries", "attack", "auxiliary", "auxiliary_share", "auxiliary_samples"),
-    *("repeats", "victims_from", "victims", "gallery"),
+    *("repeats", "victims_from", "victims", "gallery", "attack_seed"),
 )
 MACHINE_FIELDS = ("threads", "device")
 NETWORK_COMMANDS = ("serve", "relay", "join", "admit", "predict", "health")

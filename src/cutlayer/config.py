@@ -148,6 +148,13 @@ class Experiment:
         ),
     )
     seed: int = field(default=0, metadata=_help("root of all random streams", least=0))
+    attack_seed: int | None = field(
+        default=None,
+        metadata=_help(
+            "root of the attacker's random streams, and of the noise it hears; default: the seed",
+            least=0,
+        ),
+    )
     threads: int = field(
         default=0, metadata=_help("CPU threads; 0: as many as cores; changes last digits", least=0)
     )
@@ -159,6 +166,11 @@ class Experiment:
     def passes(self) -> int:
         """Epochs in effect."""
         return self.epochs if self.epochs is not None else (0 if self.weights else 10)
+
+    @property
+    def attack_root(self) -> int:
+        """Seed of the attack in effect."""
+        return self.seed if self.attack_seed is None else self.attack_seed
 
 
 FIELDS = {f.name: f for f in fields(Experiment)}

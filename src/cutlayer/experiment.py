@@ -141,7 +141,7 @@ def carry_out(
         x,
         y,
         repeats=e.repeats,
-        root=e.seed,
+        root=e.attack_root,
         keep=DEPENDENCE_SAMPLES,
         on_progress=on_progress,
     )
@@ -245,7 +245,7 @@ def view_of(assembly: Assembly, network: Network, post: Seat | PredictionApi | N
     post = post or listening_post(assembly, network)
     auxiliary, validation = assembly.attackers_own()
     before, _ = assembly.take(_others(assembly)[:TRAFFIC])
-    with stream(e.seed, "view"):
+    with stream(e.attack_root, "view"):
         return build_view(
             threat_model(e.threat),
             auxiliary=auxiliary,
@@ -279,7 +279,7 @@ def _others(assembly: Assembly) -> Tensor:
 def fitted_attack(assembly: Assembly, view: View, on_progress: OnProgress) -> Reconstruction:
     """The experiment's attack, prepared with what the view hands out."""
     part = assembly.experiment.attack
-    with stream(assembly.experiment.seed, "attack"):
+    with stream(assembly.experiment.attack_root, "attack"):
         attack: Reconstruction = resolve("attack", part.kind)(**part.args)
         attack.on_progress = on_progress
         return attack.fit(view)

@@ -81,15 +81,15 @@ def infer(
     view = view_of(assembly, network, post)
     view = _knowing(assembly, view, attack, labels)
     attack.on_progress = on_progress
-    with stream(e.seed, "infer"):
+    with stream(e.attack_root, "infer"):
         attack.fit(view)
     x, _ = assembly.take(assembly.victims, assembly.attacked.dataset)
     scores, queries = [], view.counts["queries"]
     chain = network.defended.defence
     with in_phase(chain, "serve"):
-        for i, part, messages in served(network, x, repeats=e.repeats, root=e.seed):
+        for i, part, messages in served(network, x, repeats=e.repeats, root=e.attack_root):
             heard = post.heard(messages, part)
-            with stream(e.seed, "read", i):
+            with stream(e.attack_root, "read", i):
                 scores.append(attack.score(Observed(heard)))
         stochastic = chain.is_stochastic()
     logits = torch.cat(scores)

@@ -156,9 +156,20 @@ def _worst(protect: str, c: Configuration, worst: Attacked) -> str:
     span = ""
     if e.low is not None and e.high is not None:
         span = f" ({_plain(protect, e.low)} to {_plain(protect, e.high)}{guess})"
+    span += _seeds(protect, c, worst)
     if protect in _DOES:
         return f"{who} {_DOES[protect].format(percent(e), worst.victims)}{span}."
     return f"{who} reconstructs {worst.victims} inputs with {_plain(protect, value(e))}{span}."
+
+
+def _seeds(protect: str, c: Configuration, worst: Attacked) -> str:
+    """How far the same attacker comes with other random numbers."""
+    alike = {a.seed: value(a.leakage[protect]) for a in c.same(worst)}
+    if len(alike) < 2:
+        return ""
+    low, high = _plain(protect, min(alike.values())), _plain(protect, max(alike.values()))
+    range_ = f"{low} with each" if low == high else f"{low} to {high}"
+    return f", the most of {len(alike)} seeds ({range_})"
 
 
 def _article(name: str) -> str:

@@ -35,6 +35,7 @@ def audit(
     attacks: Sequence[str] = (),
     repeats: int = 16,
     victims: int = 500,
+    attack_seeds: int = 3,
     retrain: int = 0,
     attribute: str | Path | None = None,
     budget: float | None = None,
@@ -106,6 +107,7 @@ def audit(
         retrain=retrain,
         attribute=None if attribute is None else str(attribute),
         most_victims=victims,
+        attack_seeds=attack_seeds,
     )
     found, what = carry_out(
         request, store=store_, storage=storage, workers=workers, minutes=budget, on_task=on_task

@@ -124,6 +124,7 @@ def request_of(arguments: argparse.Namespace) -> Request:
         retrain=given["retrain"],
         attribute=str(attribute) if attribute else None,
         most_victims=given["victims"],
+        attack_seeds=given["attack_seeds"],
     )
 
 

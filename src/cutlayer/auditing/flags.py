@@ -97,6 +97,13 @@ def _asked(audit: argparse.ArgumentParser) -> None:
         help="inputs that the thorough attacks are tried on, at most (default: 500)",
     )
     audit.add_argument(
+        "--attack-seeds",
+        type=int,
+        default=3,
+        metavar="N",
+        help="seeds that the worst attacker of what is recommended is tried with (default: 3)",
+    )
+    audit.add_argument(
         "--retrain",
         type=int,
         default=0,

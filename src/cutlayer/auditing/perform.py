@@ -81,6 +81,11 @@ class Job:
             return trained_with(self.base, self.cut, task.defence, task.epochs, **changes)
         return self.assembly(defence=each_constructed(task.defence), **changes)
 
+    def heard(self, attacker: Attacker) -> dict[str, Any]:
+        """Settings of who listens, and to how much."""
+        task = self.task
+        return {"threat": attacker.threat, "repeats": task.repeats, "attack_seed": task.seed}
+
     def watched(self) -> OnProgress:
         """Gives a task up when there is no more time, so that the audit ends when it said."""
 
@@ -188,10 +193,13 @@ def attacked(job: Job) -> Found:
     if attacker.attack in INFERENCES:
         return inferred(job, attacker)
     part = constructed(Part.parse(attacker.attack), "attack")
-    fields = {"threat": attacker.threat, "attack": part, "repeats": job.task.repeats}
-    assembly = _sized(job.as_trained(**fields), attacker)
+    assembly = _sized(job.as_trained(attack=part, **job.heard(attacker)), attacker)
     record = run_attack(assembly, job.store, on_progress=job.watched())
-    return {**compact(record), "pictures": _pictures(job.store, record)}
+    return {
+        **compact(record),
+        "seed": assembly.experiment.attack_root,
+        "pictures": _pictures(job.store, record),
+    }
 
 
 def _sized(assembly: Assembly, attacker: Attacker) -> Assembly:
@@ -206,7 +214,7 @@ def _sized(assembly: Assembly, attacker: Attacker) -> Assembly:
 
 def inferred(job: Job, attacker: Attacker) -> Found:
     """What is read straight from the messages: the class, or the private attribute."""
-    assembly = _sized(job.as_trained(threat=attacker.threat, repeats=job.task.repeats), attacker)
+    assembly = _sized(job.as_trained(**job.heard(attacker)), attacker)
     trained = run_training(assembly, job.store, on_progress=job.watched())
     network = load_network(assembly, job.store, trained.id)
     path, labels = job.attribute, None
@@ -221,7 +229,7 @@ def inferred(job: Job, attacker: Attacker) -> Found:
     )
     protected = "class" if labels is None else "attribute"
     return {
-        "run": f"{trained.id}:{attacker.name}",
+        "run": f"{trained.id}:{job.task.key}",
         "leaks": {protected: asdict(found.accuracy)},
         "guesses": {protected: found.chance},
         "scores": {"accuracy": asdict(found.accuracy), "balanced": asdict(found.balanced)},
@@ -229,7 +237,7 @@ def inferred(job: Job, attacker: Attacker) -> Found:
         "strength": None,
         "command": "",
         "victims": found.accuracy.n,
-        "seed": assembly.experiment.seed,
+        "seed": assembly.experiment.attack_root,
     }
 
 
@@ -265,7 +273,6 @@ def compact(record: Record) -> Found:
         "strength": record.defence.get("noise_to_message"),
         "command": command_line(record),
         "victims": record.leakage["mse"].n,
-        "seed": record.config["experiment"]["seed"],
     }
 
 

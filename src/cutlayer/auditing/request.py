@@ -12,7 +12,16 @@ from .families import of_answers
 from .limits import CLIENT, FAMILIES, PROTECTABLE, Limits, Protect, faults_of
 
 # Settings of an experiment that an audit decides itself.
-DECIDES = ("defence", "threat", "adversaries", "attack", "repeats", "victims_from", "keep")
+DECIDES = (
+    "defence",
+    "threat",
+    "adversaries",
+    "attack",
+    "repeats",
+    "victims_from",
+    "keep",
+    "attack_seed",
+)
 
 _OF_A_CUT = ("owner_parameters", "owner_flops", "message_bytes", "milliseconds")  # limits
 
@@ -33,6 +42,7 @@ class Request:
             weights were given.
         attribute: NumPy file with the private attribute of every sample, or none.
         most_victims: Of the thorough attacks.
+        attack_seeds: How many the worst attacker of what is recommended is tried with.
     """
 
     experiment: Experiment
@@ -46,6 +56,7 @@ class Request:
     retrain: int = 0
     attribute: str | None = None
     most_victims: int = 500
+    attack_seeds: int = 3
 
     @property
     def feared(self) -> tuple[str, ...]:
@@ -96,6 +107,8 @@ def checked(request: Request) -> Request:
         faults.append("protect attribute: a file wanted: --attribute FILE.npy, one value a sample")
     if request.repeats < 1:
         faults.append(f"repeats: at least 1 wanted, got {request.repeats}")
+    if request.attack_seeds < 1:
+        faults.append(f"attack_seeds: at least 1 wanted, got {request.attack_seeds}")
     if e.victims_from is not None:
         faults.append("victims_from: an audit attacks the victims' share: leave it out")
     if faults := faults or _misplaced(request):

@@ -133,6 +133,14 @@ class Configuration:
         known = [a for a in granted if _value(a, protect) is not None]
         return max(known, key=lambda a: _value(a, protect) or 0.0, default=None)
 
+    def same(self, attacked: Attacked) -> list[Attacked]:
+        """An attacker's attempts at it, with one seed or several."""
+
+        def who(a: Attacked) -> tuple[str, str, int, int, bool]:
+            return a.attack, a.threat, a.repeats, a.victims, a.thorough
+
+        return [a for a in self.attacks if who(a) == who(attacked)]
+
     @property
     def closely(self) -> int:
         """How many of the strongest attackers were at it."""

@@ -11,7 +11,7 @@ all of them decide alike, on one machine or on many.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..study import NO_TIME, Trial, found_before, run_study
@@ -37,6 +37,7 @@ _WHAT = {
     "quick": "quick attackers",
     "thorough": "the strongest attackers",
     "retrain": "training with a defence",
+    "again": "other seeds of the worst attacker",
 }
 OnTask = Callable[[tuple[str, ...]], None]  # what runs now, in words
 
@@ -69,7 +70,7 @@ class Plan:
 
     def context(self) -> dict[str, Any]:
         """For the tasks."""
-        names = ("request", "weights", "store", "limits", "anywhere", "until")
+        names = ("request", "weights", "store", "limits", "anywhere")
         return {name: getattr(self, name) for name in names}
 
     def plain(self) -> dict[str, Any]:
@@ -109,15 +110,24 @@ class Search:
         self._confirm(most=self._at_once)
         if self.plan.until is None or any(c.thorough for c in self.known.configurations()):
             self._retrain(chosen)
-        self._confirm(most=MOST_CONFIRMED)
+        for _ in range(MOST_CONFIRMED):
+            self._confirm(most=MOST_CONFIRMED)
+            if not self._again():
+                break
 
     @property
     def _at_once(self) -> int:
         """One where time is short: better one that everybody looked at than two that some did."""
         return AT_ONCE if self.plan.until is None else 1
 
+    def _end(self) -> float | None:
+        """When to look no further: what is ahead then takes some time with other seeds."""
+        if self.plan.until is None:
+            return None
+        return self.plan.until - sum(t.seconds for t in self._other_seeds())
+
     def _over(self) -> bool:
-        return self.plan.until is not None and time.time() >= self.plan.until
+        return _past(self._end())
 
     def _crew(self, when: Pass) -> list[Attacker]:
         r = self.request
@@ -230,6 +240,30 @@ class Search:
             why = NO_TIME if self._over() else _PROMISED
             self.left.setdefault((_WHAT["thorough"], c.key), why)
 
+    def _again(self) -> bool:
+        """The worst attacker of what is ahead with other seeds; whether there were any left.
+
+        Its leakage is that of the worst of them, so another one may be ahead then.
+        """
+        left = self._other_seeds()
+        self._do(left, until=self.plan.until)
+        return any(t.key in self.known.found for t in left)
+
+    def _other_seeds(self) -> list[Task]:
+        """The worst attacker of what is ahead with seeds that it was not tried with."""
+        ahead = self._best()
+        if ahead is None:
+            return []
+        known, root = self.known, self.request.experiment.seed
+        worst = ahead.worst(self.request.protect, self.request.feared)
+        keys = [k for k in known.attacks[ahead.key] if worst and known.found[k]["run"] == worst.run]
+        if not keys:
+            return []
+        task = replace(known.tasks[keys[0]], seconds=known.found[keys[0]]["seconds"])
+        seeds = range(root + 1, root + self.request.attack_seeds)
+        tasks = [replace(task, seed=seed) for seed in seeds]
+        return [t for t in tasks if t.key not in known.found and t.key not in known.failed]
+
     def _best(self) -> Configuration | None:
         every = self.known.configurations()
         return self.verdict.best([c for c in every if c.thorough and self.verdict.meets(c)])
@@ -297,26 +331,34 @@ class Search:
         searches = attacker.name in ("maximum-likelihood", "shadow")
         return 800.0 * float(step) if thorough and searches else 0.0
 
-    def _do(self, tasks: Sequence[Task]) -> None:
-        """Have them done that are not known yet; what they find is known then."""
+    def _do(self, tasks: Sequence[Task], *, until: float | None = None) -> None:
+        """Have them done that are not known yet; what they find is known then.
+
+        Args:
+            until: By default what leaves time for other seeds.
+        """
         open_ = {t.key: t for t in tasks if t.key not in self.known.found}
         address = {k: t.address(self.plan.base) for k, t in open_.items()}
         for key in list(open_):
             if (found := self.before.get((key, address[key]))) is not None:
                 self._learn(open_.pop(key), found)
-        if self._over():
+        until = until or self._end()
+        if _past(until):
             self._leave(dict.fromkeys(open_, NO_TIME))
         elif open_:
-            self._study(open_, address)
+            self._study(open_, address, until)
 
-    def _study(self, open_: Mapping[str, Task], address: Mapping[str, str]) -> None:
+    def _study(
+        self, open_: Mapping[str, Task], address: Mapping[str, str], until: float | None
+    ) -> None:
+        tasks = {k: t.plain() for k, t in open_.items()}
         outcome = run_study(
             self.plan.name,
             [Trial(k, (), address[k], t.seconds) for k, t in open_.items()],
             perform=self.plan.perform,
-            context=self.plan.context() | {"tasks": {k: t.plain() for k, t in open_.items()}},
+            context=self.plan.context() | {"tasks": tasks, "until": until},
             storage=self.plan.storage,
-            until=self.plan.until,
+            until=until,
             on_progress=lambda done, total, running: self.on_task(
                 tuple(open_[k].words for k in running if k in open_)
             ),
@@ -345,6 +387,10 @@ class Search:
         return [f"{what} ({why}): {', '.join(of)}" for (what, why), of in lines.items()]
 
 
+def _past(until: float | None) -> bool:
+    return until is not None and time.time() >= until
+
+
 def _about(key: str) -> tuple[str, str]:
     """What a task is, and of what.
 
@@ -352,7 +398,7 @@ def _about(key: str) -> tuple[str, str]:
     ('the strongest attackers', 'fc1/laplace-0.5 to shadow')
     """
     kind, _, subject = key.partition("/")
-    if kind in ("quick", "thorough"):
+    if kind in ("quick", "thorough", "again"):
         subject = _TO.join(subject.rsplit("/", 1))
     return _WHAT[kind], subject
 

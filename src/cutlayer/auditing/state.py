@@ -79,11 +79,17 @@ class Known:
         return replace(made, limits=self._limits(made))
 
     def _attacks(self, configuration: str) -> tuple[Attacked, ...]:
-        keys = self.attacks[configuration]
-        return tuple(self._attacked(self.tasks[k], self.found[k]) for k in keys)
+        tasks = [self.tasks[k] for k in self.attacks[configuration]]
+        again = {(t.attacker, t.repeats) for t in tasks if t.seed is not None}
+        return tuple(self._attacked(t, alone=(t.attacker, t.repeats) not in again) for t in tasks)
 
-    def _attacked(self, task: Task, found: Found) -> Attacked:
-        attacker = task.attacker
+    def _attacked(self, task: Task, *, alone: bool) -> Attacked:
+        """What came of an attack.
+
+        Args:
+            alone: It was not repeated with other seeds.
+        """
+        attacker, found = task.attacker, self.found[task.key]
         assert attacker is not None
         heard = f", averaging {task.repeats} messages" if task.repeats > 1 else ""
         return Attacked(
@@ -97,7 +103,7 @@ class Known:
             leakage=estimates(found["leaks"]),
             floors=found["guesses"],
             scores=estimates(found["scores"]),
-            flags=tuple(f for f in (*found["flags"], "one-seed") if f in FLAGS),
+            flags=tuple(f for f in (*found["flags"], *["one-seed"][:alone]) if f in FLAGS),
             run=found["run"],
             command=found["command"],
             seed=found["seed"],

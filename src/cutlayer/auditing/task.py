@@ -22,6 +22,7 @@ class Task:
         attacker: With "attack". thorough: As the attacker is.
         retrained: The network was trained with the defence.
         epochs: Of such a training.
+        seed: Of the attack; none: that of the experiment.
         seconds: It will take about so long.
     """
 
@@ -36,6 +37,7 @@ class Task:
     thorough: bool = False
     retrained: bool = False
     epochs: int = 0
+    seed: int | None = None
     seconds: float = 0.0
 
     @property
@@ -48,6 +50,8 @@ class Task:
         """Unique and readable."""
         if self.kind != "attack" or self.attacker is None:
             return f"{self.kind}/{self.configuration}"
+        if self.seed is not None:
+            return f"again/{self.configuration}/{self.attacker.name}-{self.seed}"
         how = "thorough" if self.thorough else "quick"
         return f"{how}/{self.configuration}/{self.attacker.name}"
 
@@ -64,7 +68,7 @@ class Task:
         ('fc1, laplace-0.5: shadow, thorough', 'fc1: weighing dropout')
         """
         kind, *at = key.split("/")
-        if kind in ("quick", "thorough"):
+        if kind in ("quick", "thorough", "again"):
             *cut, name, attacker = at
             return f"{'/'.join(cut)}, {name}: {attacker}, {kind}"
         *cut, name = at
@@ -90,4 +94,6 @@ class Task:
             base: What the network and the data are, as JSON values.
         """
         own = {k: v for k, v in self.plain().items() if k != "seconds"}
+        if self.seed is None:
+            del own["seed"]
         return address({"base": dict(base), "task": own})

@@ -10,7 +10,9 @@ from ..parts import GIVEN, Part, canonical, registry
 from ..record import Record
 
 # These say nothing about a training.
-_OF_THE_ATTACK = ("threat", "adversaries", "attack", "repeats", "victims", "gallery")
+_OF_THE_ATTACK = (
+    *("threat", "adversaries", "attack", "repeats", "victims", "gallery", "attack_seed"),
+)
 
 
 def command_line(record: Record) -> str:
