@@ -37,18 +37,18 @@ def project(p: Tensor, proposed: Tensor, budget: float, *, margin: float = MARGI
     step = (_clamped(proposed.double()) - start).scatter(1, label, 0.0)
     up = step.clamp_min(0.0)
     down, half = up - step, max(budget - _ROUNDING, _TINY) / 2
-    with torch.no_grad():
-        falls, rises = down.sum(1, keepdim=True), up.sum(1, keepdim=True).clamp_min(_TINY)
-        shrink = (half / falls).clamp_max(1.0)
+    falls, rises = down.sum(1, keepdim=True), up.sum(1, keepdim=True)
+    shrink = (half / falls.detach()).clamp_max(1.0)
     low = torch.addcmul(start, shrink, down, value=-1)
-    with torch.no_grad():
-        high = torch.addcmul(ahead, shrink, falls) - margin
-        limit = ((high - low).scatter(1, label, torch.inf) / (up + rises)).amin(1, keepdim=True)
-        grow = torch.minimum(limit, half / rises).clamp(0.0, 1.0)
-        rival = start.scatter(1, label, -1.0).amax(1, keepdim=True)
-        free = (rises < torch.inf) & (ahead - rival >= margin)
+    high = torch.addcmul(ahead, shrink, falls)  # the label's entry when the others have shrunk
+    most = rises.detach().clamp_min(_TINY)
+    room = (high.detach() - margin - low.detach()).scatter(1, label, torch.inf)
+    limit = (room / (up.detach() + most)).amin(1, keepdim=True)
+    grow = torch.minimum(limit, half / most).clamp(0.0, 1.0)
+    rival = start.scatter(1, label, -1.0).amax(1, keepdim=True)
+    free = (most < torch.inf) & (ahead - rival >= margin)
     moved = torch.addcmul(low, grow, up)
-    moved = moved.scatter(1, label, ahead - (moved - start).sum(1, keepdim=True))
+    moved = moved.scatter(1, label, torch.addcmul(high, grow, rises, value=-1))
     return torch.where(free, moved, start).to(p.dtype)
 
 

@@ -81,7 +81,7 @@ class PoisoningGenerator(Budgeted):
         with torch.inference_mode():  # a seventh faster; of its answer a copy, to be trained on
             drawn = normals(t, self.key, self.latent).to(t.dtype)
             made = self.network.decoded(t, drawn)
-            answer = self.answered(t, t + self.room(t.shape[1]) * made)
+            answer = self.answered(t, torch.add(t, made, alpha=self.room(t.shape[1])))
         return answer.clone()
 
 

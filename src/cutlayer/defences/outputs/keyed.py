@@ -8,6 +8,7 @@ matter.
 """
 
 import hashlib
+from functools import cache
 
 import numpy as np
 import torch
@@ -31,10 +32,10 @@ def uniforms(p: Tensor, key: Tensor, count: int, *, grain: float = 0.1) -> Tenso
     """
     tails = np.log10(np.maximum(p.detach().cpu().numpy(), 1e-12, dtype=np.float64))
     rounded = np.rint(tails / grain).astype("<i4")
-    secret = key.cpu().numpy().astype("<i8").tobytes()
+    secret = key.cpu().numpy().astype("<i8", copy=False).tobytes()
     digests = (hashlib.blake2b(row.tobytes(), digest_size=8, key=secret) for row in rounded)
     seeds = np.frombuffer(b"".join(d.digest() for d in digests), dtype="<u8")
-    mixed = _mixed(seeds[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
+    mixed = _mixed(seeds[:, None] + _steps(count))
     return torch.from_numpy(((mixed >> np.uint64(11)) + 0.5) / 2.0**53).to(p.device)
 
 
@@ -42,6 +43,12 @@ def normals(p: Tensor, key: Tensor, count: int, *, grain: float = 0.1) -> Tensor
     """As ``uniforms``, of the standard normal law."""
     drawn: Tensor = torch.special.ndtri(uniforms(p, key, count, grain=grain))
     return drawn
+
+
+@cache
+def _steps(count: int) -> np.ndarray:
+    """SplitMix64's, so many of them."""
+    return np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
 
 
 def _mixed(z: np.ndarray) -> np.ndarray:
