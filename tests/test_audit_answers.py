@@ -20,7 +20,7 @@ from cutlayer.auditing.deliver import deliver
 from cutlayer.auditing.families import FAMILIES, Loudness, is_random, of_answers
 from cutlayer.auditing.limits import ANSWERS, AT_CUTS, OF_ANSWERS, Limits
 from cutlayer.auditing.request import Request, checked, scopes
-from cutlayer.auditing.result import Audit, Configuration, from_json, to_json
+from cutlayer.auditing.result import Audit, Configuration, Recommendation, from_json, to_json
 from cutlayer.auditing.run import carry_out
 from cutlayer.auditing.search import _about
 from cutlayer.auditing.subject import Subject
@@ -32,6 +32,7 @@ from cutlayer.defences import Chain
 from cutlayer.errors import ConfigError
 from cutlayer.parts import Part, constructed, each_constructed, resolve
 from cutlayer.record import Estimate, Store
+from cutlayer.release import Release
 from cutlayer.trained import load_network, run_training
 
 CLIENT = "prediction-api"
@@ -278,8 +279,33 @@ def test_answers_alone_have_a_page_and_no_policy(
     assert audit.of_answers
     assert audit.released is None
     said = deliver(audit, what, tmp_path / "page", store=store)
-    assert "no policy" in said[-1]
     assert not (tmp_path / "page" / "policy.json").exists()
+    path = tmp_path / "page" / "defence.safetensors"
+    assert said[-1] == f"defence of answers, secret: {path}"
+    served, p = Release.load(path), torch.softmax(torch.randn(50, 10), 1)
+    chosen = audit.configuration(audit.recommendation.key or "")
+    assert f"rounding:decimals={served.members[0].decimals}" in chosen.defence
+    assert not torch.equal(served(p), p)
+
+
+def test_what_was_recommended_once_is_not_left_lying(
+    outcome: tuple[Audit, Subject, Store], tmp_path: Path
+) -> None:
+    audit, what, store = outcome
+    assert audit.released is not None
+    old = tmp_path / "released" / "defence.safetensors"
+    said = deliver(audit, what, tmp_path, store=store)
+    best = audit.released.configuration(audit.released.recommendation.key or "")
+    assert old.exists() == bool(best.defence)
+    assert any("defence of answers" in line for line in said)
+    old.touch()
+    nothing = replace(audit.released, recommendation=Recommendation(key=None))
+    deliver(replace(audit, released=nothing), what, tmp_path, store=store)
+    assert not old.exists()
+    (bare,) = [c for c in audit.released.configurations if not c.defence]
+    undefended = replace(audit.released, recommendation=Recommendation(key=bare.key))
+    said = deliver(replace(audit, released=undefended), what, tmp_path, store=store)
+    assert "no defence of answers: they are best released as they are" in said
 
 
 def test_what_was_left_out_is_named_by_its_whole_name() -> None:

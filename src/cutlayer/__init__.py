@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .metrics import distance_correlation as distance_correlation
     from .record import Record as Record
     from .record import Store as Store
+    from .release import Release as Release
     from .split import cut as cut
     from .split import cut_points as cut_points
     from .threat import Observed as Observed
@@ -63,6 +64,7 @@ _WHERE = {
     "experiment": ("run_attack", "run_training"),
     "metrics": ("bias_corrected_distance_correlation", "distance_correlation"),
     "record": ("Record", "Store"),
+    "release": ("Release",),
     "split": ("cut", "cut_points"),
     "threat": ("Observed", "View"),
 }

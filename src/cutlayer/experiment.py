@@ -215,10 +215,14 @@ def listening_post(assembly: Assembly, network: Network) -> Seat | PredictionApi
     return prediction_api(assembly, network)
 
 
-def prediction_api(assembly: Assembly, network: Network) -> PredictionApi:
-    """The network as an API, with its output defences prepared on the owners' samples."""
+def prediction_api(assembly: Assembly, network: Network, *, secret: bool = False) -> PredictionApi:
+    """The network as an API, with its output defences prepared on the owners' samples.
+
+    Args:
+        secret: With keys that stand in no record, to serve for real.
+    """
     own = assembly.take(assembly.shares.train[:PRIVATE])
-    return PredictionApi.prepared(network, own, root=assembly.experiment.seed)
+    return PredictionApi.prepared(network, own, root=None if secret else assembly.experiment.seed)
 
 
 def _others_to_find(assembly: Assembly) -> Tensor | None:

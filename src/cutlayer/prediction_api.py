@@ -1,15 +1,14 @@
 """What a client of a prediction API sees: confidence vectors, as they are released."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from .defences import Kept, in_phase
+from .defences import Defence, Kept, in_phase
 from .defences.outputs import OutputDefence, Private
-from .streams import stream
+from .release import Release
 from .trained import Network
 
 PRIVATE = 4000  # of the operator's own samples that its defences are prepared with
@@ -21,34 +20,32 @@ class PredictionApi:
 
     Args:
         network: Behind its own defences on the input and at the cut, if it has any.
-        defences: Of what is released, fitted, in the order in which they act.
+        release: Its defences of what is released, prepared.
     """
 
     network: Network
-    defences: Sequence[OutputDefence]
+    release: Release
 
     @classmethod
-    def prepared(cls, network: Network, own: tuple[Tensor, Tensor], *, root: int) -> Self:
-        """With the network's output defences, each fitted to what comes from those before it.
-
-        Secret keys are drawn from ``root``, so that an experiment can be repeated; one that serves
-        for real has to take a root that stands in no record.
+    def prepared(cls, network: Network, own: tuple[Tensor, Tensor], *, root: int | None) -> Self:
+        """With the network's output defences.
 
         Args:
             own: ``(N, ...)`` samples and ``(N,)`` labels of the operator, of training.
-            root: Of the random streams.
+            root: Of the random streams, keys included; none: see ``Release.prepared``.
         """
-        (x, y), ready = own, list[OutputDefence]()
-        p = network.without_defences(x).softmax(1)
-        for i, member in enumerate(network.defended.defence.at("output")):
-            assert isinstance(member, OutputDefence)
-            if ready:
-                with torch.no_grad():
-                    parts = zip(p.split(256), x.split(256), strict=True)
-                    p = torch.cat([ready[-1](q, x=part) for q, part in parts])
-            with stream(root, "output-defence", i):
-                ready.append(member.fit(Private(x, y, p)).eval())
-        return cls(network, ready)
+        x, y = own
+        members = list(map(_of_answers, network.defended.defence.at("output")))
+        private = Private(x, y, network.without_defences(x).softmax(1))
+        return cls(network, Release.prepared(members, private, root=root))
+
+    @property
+    def undefended(self) -> Self:
+        """The same, releasing what the network says."""
+        held = self.release
+        return replace(
+            self, release=Release((), classes=held.classes, input_shape=held.input_shape)
+        )
 
     @property
     def stochastic(self) -> bool:
@@ -71,9 +68,7 @@ class PredictionApi:
         """
         found = []
         for p in self.confidences(messages).unbind(1):
-            for defence in self.defences:
-                p = defence(p, x=x)
-            found.append(p)
+            found.append(self.release.answered(p, x))
         return torch.stack(found, 1)
 
     @torch.no_grad()
@@ -82,3 +77,9 @@ class PredictionApi:
         defended = self.network.defended
         with in_phase(defended.defence, "serve"):
             return self.heard(defended.repeats(x, m, kept=kept), x)
+
+
+def _of_answers(defence: Defence) -> OutputDefence:
+    if isinstance(defence, OutputDefence):
+        return defence
+    raise TypeError(f"a subclass of OutputDefence wanted, got {type(defence).__name__}")

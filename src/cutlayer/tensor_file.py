@@ -5,20 +5,25 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+def save_tensors(
+    tensors: Mapping[str, Tensor], path: Path, told: Mapping[str, str] | None = None
+) -> None:
     """Write named tensors.
+
+    Args:
+        told: Words about them, in the file's head.
 
     Raises:
         OSError: the disk is full, or the place cannot be written.
     """
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     try:
-        save_file(plain, path)
+        save_file(plain, path, None if told is None else dict(told))
     except SafetensorError as e:
         full = "os error 28" in str(e) or "os error 27" in str(e)
         code = errno.ENOSPC if full else errno.EACCES
@@ -36,3 +41,15 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as e:
         raise ValueError(f"{path}: an undamaged safetensors file wanted: {e}") from e
+
+
+def load_described(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Named tensors, and the words in the file's head.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is no safetensors file, or a damaged one.
+    """
+    tensors = load_tensors(path)
+    with safe_open(path, "pt") as file:
+        return tensors, file.metadata() or {}

@@ -5,17 +5,18 @@ from pathlib import Path
 
 from torch import nn
 
-from ..parts import Part, registry
+from ..experiment import prediction_api
+from ..parts import Part, each_constructed, registry
 from ..policy import Policy, Weights
 from ..record import Store
 from ..tensor_file import save_tensors
-from ..trained import run_training
+from ..trained import load_network, run_training
 from ..wire.identity import Credentials
-from .page import write
+from .page import RELEASED, write
 from .result import Audit, Configuration, to_json
 from .subject import Subject, served_at, trained_with
 
-RECORD, POLICY = "audit.json", "policy.json"
+RECORD, POLICY, DEFENCE = "audit.json", "policy.json", "defence.safetensors"
 
 
 def deliver(
@@ -30,7 +31,8 @@ def deliver(
     """Write everything into a folder; what was written, one line each.
 
     The policy and the weights of both parties are those of the recommended configuration; where
-    none is recommended, those of an earlier audit are taken away.
+    none is recommended, those of an earlier audit are taken away. Of what is released it is the
+    defence, ready to serve.
 
     Args:
         queries: Samples that each party may ask about; 0: no limit.
@@ -44,13 +46,15 @@ def deliver(
     page = write(audit, folder)
     (folder / RECORD).write_text(to_json(audit) + "\n")
     said = [f"page: {page}", f"record: {folder / RECORD}"]
+    if audit.released is not None:
+        said += _for_answers(audit.released, what, folder / RELEASED, store)
     chosen = audit.recommendation.key
     for name in (POLICY, "owner.safetensors", "server.safetensors"):
         (folder / name).unlink(missing_ok=True)
+    if audit.of_answers:
+        return [*said, *_for_answers(audit, what, folder, store)]
     if chosen is None:
         return [*said, "no policy: nothing is recommended"]
-    if audit.of_answers:
-        return [*said, "no policy: what is released is for whoever runs the API to defend"]
     c, request = audit.configuration(chosen), what.request
     parts = deployed(c, what, store)
     for name, part in zip(("owner", "server"), parts, strict=True):
@@ -63,6 +67,24 @@ def deliver(
     policy_of(audit, c, what, parts, queries).write(folder / POLICY, auditor)
     signed = "signed" if auditor else "unsigned: 'cutlayer identity sign' makes it count"
     return [*said, f"policy: {folder / POLICY} ({signed})"]
+
+
+def _for_answers(audit: Audit, what: Subject, folder: Path, store: Store) -> list[str]:
+    """The recommended defence of answers, with keys of its own, for whoever runs the API."""
+    path, chosen = folder / DEFENCE, audit.recommendation.key
+    path.unlink(missing_ok=True)
+    if chosen is None:
+        return ["no defence of answers: nothing is recommended"]
+    defence = audit.configuration(chosen).defence
+    if not defence:
+        return ["no defence of answers: they are best released as they are"]
+    if not all(Part.parse(spec).kind in registry("defence") for spec in defence):
+        return ["no file of the defence of answers: it can name built-in defences only"]
+    parts = each_constructed(defence)
+    assembly = served_at(what.assembly, what.anywhere, what.weights, defence=parts)
+    network = load_network(assembly, store, run_training(assembly, store).id)
+    prediction_api(assembly, network, secret=True).release.save(path)
+    return [f"defence of answers, secret: {path}"]
 
 
 def deployed(c: Configuration, what: Subject, store: Store) -> list[nn.Module]:

@@ -35,6 +35,7 @@ class OutputDefence(Defence):
 
     Attributes:
         keeps_label: No answer has another label than the classifier's.
+        needs_input: Answers hang on the query as well as on its vector.
         budget: Largest L1 distance from the classifier's vector; 2 is no limit. Where labels are
             changed it counts from the changed vector.
     """
@@ -42,10 +43,23 @@ class OutputDefence(Defence):
     site = "output"
     active = "serve"
     keeps_label: ClassVar[bool] = True
+    needs_input: ClassVar[bool] = False
     budget: float = 2.0
 
     def fit(self, private: Private) -> Self:
         """Prepare with the operator's own data; nothing by default. Draws from torch's stream."""
+        return self
+
+    def laid_out(self, classes: int, input_shape: tuple[int, ...]) -> Self:
+        """With the layers that ``fit`` trains, untrained, so that tensors can be loaded into them;
+        by default there are none.
+
+        Args:
+            classes: Entries of a vector. input_shape: Of a query, without the batch.
+
+        Raises:
+            ValueError: the arguments do not go with so many classes.
+        """
         return self
 
     @abstractmethod

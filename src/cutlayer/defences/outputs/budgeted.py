@@ -35,6 +35,10 @@ class Budgeted(OutputDefence):
         self.room(private.classes)
         return self
 
+    def laid_out(self, classes: int, input_shape: tuple[int, ...]) -> Self:
+        self.room(classes)
+        return self
+
     def room(self, classes: int) -> float:
         """How far a vector of so many entries may go before it is rounded.
 

@@ -1,5 +1,7 @@
 """As few different answers as the budget allows: what is not said cannot be inverted."""
 
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -46,8 +48,13 @@ class Codebook(OutputDefence):
         self.rounding: Rounding | None = None
         self.register_buffer("entries", torch.empty(0, 0))
 
-    def fit(self, private: Private) -> "Codebook":
-        self.rounding = _coarsest(private.classes, self.budget)
+    def laid_out(self, classes: int, input_shape: tuple[int, ...]) -> Self:
+        self.rounding = _coarsest(classes, self.budget)
+        return self
+
+    def fit(self, private: Private) -> Self:
+        self.laid_out(private.classes, tuple(private.x.shape[1:]))
+        assert self.rounding is not None
         p = private.p[: self.samples]
         p, reach = p[_is_ahead(p)], self.budget - _SLACK
         found = [p[:0]]

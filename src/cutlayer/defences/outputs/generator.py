@@ -62,6 +62,10 @@ class PoisoningGenerator(Budgeted):
         self.network: _ConditionalAutoencoder | None = None
         self.register_buffer("key", torch.zeros(4, dtype=torch.int64))
 
+    def laid_out(self, classes: int, input_shape: tuple[int, ...]) -> Self:
+        self.network = _ConditionalAutoencoder(classes, self.latent)
+        return super().laid_out(classes, input_shape)
+
     def fit(self, private: Private) -> Self:
         room, half = self.room(private.classes), max(1, min(self.samples, len(private.p)) // 2)
         poisoning = LabelPreservingPoisoning(
@@ -70,7 +74,8 @@ class PoisoningGenerator(Budgeted):
         p, x = private.p[: 2 * half], private.x[: 2 * half]
         parts = zip(p.split(256), x.split(256), strict=True)
         delta = torch.cat([poisoning(q, x=y) - q for q, y in parts]) / room
-        self.network = _ConditionalAutoencoder(private.classes, self.latent).to(p)
+        self.laid_out(private.classes, tuple(private.x.shape[1:])).to(p)
+        assert self.network is not None
         _train(self.network, p, delta, self.epochs)
         self.key = new_key().to(p.device)
         return self

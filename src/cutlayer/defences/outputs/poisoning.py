@@ -3,13 +3,13 @@
 from typing import Literal, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..base import one_of
 from .base import Private
 from .budgeted import Budgeted
 from .keyed import new_key, uniforms
-from .surrogates import DefensiveLoss, Surrogate, train_surrogates
+from .surrogates import DefensiveLoss, Surrogate, SurrogateNetwork, train_surrogates
 
 
 class Steps(Budgeted):
@@ -41,18 +41,28 @@ class Steps(Budgeted):
         self.loss: DefensiveLoss = loss
         self.surrogate_epochs = tuple(surrogate_epochs)
         self.samples = samples
-        self.surrogates_: list[Surrogate] = []
+        self.surrogates_ = nn.ModuleList()
         self.register_buffer("key", torch.zeros(4, dtype=torch.int64))
 
     def fit(self, private: Private) -> Self:
         super().fit(private)
         few = Private(*(t[: self.samples] for t in (private.x, private.y, private.p)))
-        self.surrogates_ = train_surrogates(few, epochs=self.surrogate_epochs, loss=self.loss)
+        found = train_surrogates(few, epochs=self.surrogate_epochs, loss=self.loss)
+        self.surrogates_ = nn.ModuleList(found)
         self.key = new_key().to(private.p.device)
         return self
 
+    def laid_out(self, classes: int, input_shape: tuple[int, ...]) -> Self:
+        networks = (SurrogateNetwork(classes, input_shape) for _ in set(self.surrogate_epochs))
+        self.surrogates_ = nn.ModuleList(map(Surrogate, networks))
+        return super().laid_out(classes, input_shape)
+
     def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor:
         return self._descended(t, x)
+
+    @property
+    def _surrogates(self) -> list[Surrogate]:
+        return [s for s in self.surrogates_ if isinstance(s, Surrogate)]
 
     def _descended(self, p: Tensor, x: Tensor | None) -> Tensor:
         """Steps 3 to 7 of the paper's figure 2, around and around: perturb within what is
@@ -79,7 +89,7 @@ class Steps(Budgeted):
         with torch.enable_grad():
             delta = delta.detach().requires_grad_(True)
             fed = self.moved(p, p + delta)
-            every = torch.stack([self._objective(s, fed, x) for s in self.surrogates_])
+            every = torch.stack([self._objective(s, fed, x) for s in self._surrogates])
             (found,) = torch.autograd.grad(every.mean(0).sum(), delta)
         return found
 
@@ -92,7 +102,7 @@ class Steps(Budgeted):
         and what the defender would like to happen; 0 is all that it could wish for."""
         with torch.enable_grad():
             p = p.detach().requires_grad_(True)
-            return torch.stack([s.misalignment(p, x).detach() for s in self.surrogates_]).mean(0)
+            return torch.stack([s.misalignment(p, x).detach() for s in self._surrogates]).mean(0)
 
 
 class LabelPreservingPoisoning(Steps):
@@ -187,7 +197,7 @@ class LabelFlippingPoisoning(Steps):
     @torch.no_grad()
     def influence(self, p: Tensor, x: Tensor) -> Tensor:
         """``(N,)``, >= 0: how hard the last surrogate's loss pulls at its output."""
-        last = self.surrogates_[-1]
+        last = self._surrogates[-1]
         made = last.network(p)
         pull = (made - x) * made * (1 - made)  # through the sigmoid at its end
         size: Tensor = pull.flatten(1).norm(dim=1)

@@ -1,5 +1,7 @@
 """Confidence vectors through an autoencoder, which gives back what they have in common."""
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
@@ -49,13 +51,18 @@ class Purification(OutputDefence):
         self.epochs = epochs
         self.network: nn.Module | None = None
 
-    def fit(self, private: Private) -> "Purification":
-        p, k = private.p, private.classes
+    def laid_out(self, classes: int, input_shape: tuple[int, ...]) -> Self:
         self.network = nn.Sequential(
             LogConfidences(),
-            *(nn.Linear(k, 64), nn.SiLU(), nn.Linear(64, self.width), nn.SiLU()),
-            *(nn.Linear(self.width, 64), nn.SiLU(), nn.Linear(64, k)),
-        ).to(p)
+            *(nn.Linear(classes, 64), nn.SiLU(), nn.Linear(64, self.width), nn.SiLU()),
+            *(nn.Linear(self.width, 64), nn.SiLU(), nn.Linear(64, classes)),
+        )
+        return self
+
+    def fit(self, private: Private) -> Self:
+        p = private.p
+        self.laid_out(private.classes, tuple(private.x.shape[1:])).to(p)
+        assert self.network is not None
         optimiser = torch.optim.Adam(self.network.parameters(), 1e-3)
         for _ in range(self.epochs):
             for index in torch.randperm(len(p), device=p.device).split(64):

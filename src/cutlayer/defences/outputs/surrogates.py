@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -46,15 +46,27 @@ class SurrogateNetwork(nn.Module):
         return self.first, self.second
 
 
-@dataclass(frozen=True)
-class Surrogate:
+class Surrogate(nn.Module):
     """One snapshot of an inversion model, and the gradient of the defensive loss there.
 
-    target: by linear layer, of weight and bias; of length 1 all together.
+    Args:
+        slopes: That gradient, by weight and bias of each linear layer in turn; of length 1 all
+            together. Without it zeros, for tensors to be loaded into.
     """
 
-    network: SurrogateNetwork
-    target: tuple[tuple[Tensor, Tensor], ...]
+    def __init__(self, network: SurrogateNetwork, slopes: Sequence[Tensor] | None = None) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        if slopes is None:
+            slopes = [torch.zeros_like(w) for layer in network.layers for w in layer.parameters()]
+        for i, slope in enumerate(slopes):
+            self.register_buffer(f"slope{i}", slope)
+
+    @property
+    def target(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """By linear layer, of weight and bias."""
+        found: list[Tensor] = [self.get_buffer(f"slope{i}") for i in range(4)]
+        return (found[0], found[1]), (found[2], found[3])
 
     def misalignment(self, p: Tensor, x: Tensor) -> Tensor:
         """1 - cosine of the poisoned gradient and the target gradient of each vector, ``(N,)``.
@@ -105,8 +117,8 @@ def _snapshot(network: SurrogateNetwork, p: Tensor, goal: Tensor, sign: float) -
     slopes = [v.grad for layer in network.layers for v in (layer.weight, layer.bias)]
     size = torch.stack([g.square().sum() for g in slopes if g is not None]).sum().sqrt()
     unit = [g / size.clamp_min(1e-30) for g in slopes if g is not None]
-    network.requires_grad_(False).zero_grad(set_to_none=True)
-    return Surrogate(network, ((unit[0], unit[1]), (unit[2], unit[3])))
+    network.zero_grad(set_to_none=True)
+    return Surrogate(network, unit)
 
 
 def others_of_class(y: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def api_of(assembly: Assembly, store: Store) -> PredictionApi:
 
 def answers(api: PredictionApi, x: Tensor) -> tuple[Tensor, Tensor]:
     """``(N, K)`` what the classifier says and what is released, of each input."""
-    clean = PredictionApi(api.network, ())
+    clean = api.undefended
     said, released = ([], [])  # type: tuple[list[Tensor], list[Tensor]]
     for part in x.split(256):
         said.append(clean.send(part, 1)[:, 0])
