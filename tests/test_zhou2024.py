@@ -1,6 +1,7 @@
 """The reproduction of Zhou et al.: what is run, the page about it, and its verdicts."""
 
 import re
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -237,6 +238,17 @@ def test_poison_that_noise_equals_is_only_half_a_proof(tmp_path: Path) -> None:
     for by in ("log", "adaptive"):
         keep(tmp_path, attack_key("mnist", "lpa-0.02", by), attack(0.046, clean=0.07))
     assert judged(tmp_path, "LPA contaminates").verdict == "reproduced"
+
+
+def test_what_looks_at_the_query_may_tell_of_it(results: Path, tmp_path: Path) -> None:
+    beginning = "A defence that looks at the query"
+    assert judged(results, beginning).verdict == "reproduced"
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    for by in ("log", "adaptive"):
+        keep(tmp_path, f"cifar10/attack/lpa-0.1-by-{by}", attack(0.034))
+    found = judged(tmp_path, beginning)
+    assert found.verdict == "in part"
+    assert "CIFAR-10: LPA 0.02 1.28×, LPA 0.1 0.94×" in found.sentence
 
 
 def test_the_generator_must_be_fast_and_protect(results: Path, tmp_path: Path) -> None:

@@ -318,6 +318,23 @@ def _more_than_noise(findings: Findings) -> tuple[Verdict, str]:
     )
 
 
+def _tells_no_more(findings: Findings) -> tuple[Verdict, str]:
+    """What moves a vector by its query may tell of the query."""
+    words, less = [], []
+    for data in _run(findings, "lpa-0.02"):
+        said = []
+        for name in ("lpa-0.02", "lpa-0.1", "adversarial-0.02", "adversarial-0.1"):
+            grown = _alike(findings, name, data)
+            less.append(grown >= 1 - MARGIN)
+            said.append(f"{_of(findings, name, data).defence.label} {grown:.2f}×")
+        unseen = _alike(findings, "generator-0.02", data)
+        said.append(f"the generator, which does not look, {unseen:.2f}×")
+        words.append(f"{NAMES[data]}: {', '.join(said)}")
+    return held(all(less), any(less)), (
+        f"{'; '.join(words)}. (Rule: the attacker's error does not fall by more than {MARGIN}.)"
+    )
+
+
 _LABELS = ("LPA", "Gaussian noise", "another vector of the class", "codebook")
 
 
@@ -351,4 +368,5 @@ RULES: tuple[tuple[str, Judge], ...] = (
 CONTROLS: tuple[tuple[str, Judge], ...] = (
     ("Undefended, the attack sees more than the class", _attack_works),
     ("Poisoning does more than anything else that moves vectors as far", _more_than_noise),
+    ("A defence that looks at the query tells no more of it", _tells_no_more),
 )

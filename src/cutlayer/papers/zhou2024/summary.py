@@ -16,7 +16,7 @@ def summary(results: Path) -> str:
     findings = Findings(Path(results))
     judged = claims(findings)
     parts = [BEGIN, verdict(judged), "", *claim_lines(judged), ""]
-    parts += ["And two things that the paper does not claim:", ""]
+    parts += ["And three things that the paper does not claim:", ""]
     parts += [*claim_lines(controls(findings)), ""]
     for section in sections(findings):
         parts += [f"### {section.title}", "", section.about, ""]
