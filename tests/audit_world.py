@@ -41,6 +41,8 @@ def perform(key: str, context: dict[str, Any]) -> dict[str, Any]:
     found = {"weigh": _weighed, "retrain": _retrained, "attack": _attacked}[task.kind](
         task, context["limits"]
     )
+    if task.kind == "attack" and task.defence and world.get("alike"):
+        found["leaks"] = {"individual": _near(0.3, 0.05)}
     if task.seed is not None and world.get("lucky") == task.configuration:
         found["leaks"] = {"individual": _near(0.95, 0.01)}
     return {**found, "seconds": world.get("seconds", 0.0), "cpu": 0.0}

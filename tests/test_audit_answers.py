@@ -16,7 +16,7 @@ from cutlayer.auditing.answers import AnswerScale
 from cutlayer.auditing.attackers import _Kind
 from cutlayer.auditing.attackers import attackers as crew
 from cutlayer.auditing.command import failed
-from cutlayer.auditing.deliver import deliver
+from cutlayer.auditing.deliver import _for_answers, deliver
 from cutlayer.auditing.families import FAMILIES, Loudness, is_random, of_answers
 from cutlayer.auditing.limits import ANSWERS, AT_CUTS, OF_ANSWERS, Limits
 from cutlayer.auditing.request import Request, checked, scopes
@@ -286,6 +286,31 @@ def test_answers_alone_have_a_page_and_no_policy(
     chosen = audit.configuration(audit.recommendation.key or "")
     assert f"rounding:decimals={served.members[0].decimals}" in chosen.defence
     assert not torch.equal(served(p), p)
+
+
+def test_delivered_twice_the_keys_stay(
+    outcome: tuple[Audit, Subject, Store], tmp_path: Path
+) -> None:
+    """New ones would be a second draw for clients to average; another defence has its own."""
+    audit, what, store = outcome
+    path = tmp_path / "defence.safetensors"
+    assert audit.released is not None
+    (bare,) = [c for c in audit.released.configurations if not c.defence]
+
+    def delivered(*defence: str) -> tuple[str, dict[str, torch.Tensor]]:
+        c = replace(bare, key="chosen", defence=defence)
+        of = replace(
+            audit.released, configurations=(c,), recommendation=Recommendation(key="chosen")
+        )
+        said = _for_answers(of, what, tmp_path, store)
+        return said[0], Release.load(path).keys() if path.exists() else {}
+
+    keys = [delivered(f"output-noise:budget={b}")[1]["members.0.key"] for b in (0.1, 0.1, 0.2)]
+    assert torch.equal(keys[0], keys[1])
+    assert not torch.equal(keys[1], keys[2])
+    said, found = delivered("output-noise:budget=0.1,repeatable=false")
+    assert "make it repeatable" in said
+    assert not found
 
 
 def test_what_was_recommended_once_is_not_left_lying(

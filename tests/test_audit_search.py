@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from audit_world import CUTS, calls, leakage, lost, plan, searched
@@ -15,7 +16,8 @@ from audit_world import CUTS, calls, leakage, lost, plan, searched
 from cutlayer.auditing.advice import recommendation
 from cutlayer.auditing.crew import together
 from cutlayer.auditing.result import Recommendation
-from cutlayer.auditing.search import Search, spread
+from cutlayer.auditing.search import AT_ONCE, Search, spread
+from cutlayer.auditing.task import Task
 
 STRONGEST = "maximum-likelihood"
 
@@ -104,6 +106,34 @@ def test_a_budget_leaves_time_for_other_seeds(tmp_path: Path) -> None:
     assert search._end() == 1000
     search.request = replace(search.request, attack_seeds=3)
     assert search._end() == pytest.approx(1000 - 2 * 0.02)
+
+
+def test_what_an_earlier_search_did_takes_no_time_now(tmp_path: Path) -> None:
+    """Or a second budget would be kept for what the first one did."""
+    searched(tmp_path, world={"seconds": 0.02})
+    again = Search(plan(tmp_path, until=time.time() + 60))
+    for task, found in _first_look(again):
+        again.known.add(task, found)
+    assert again._other_seeds()
+    assert again._end() == again.plan.until
+
+
+def _first_look(search: Search) -> list[tuple[Task, dict[str, Any]]]:
+    """What an earlier search found, without other seeds."""
+    done = Search(search.plan)
+    done.run()
+    return [(t, done.known.found[k]) for k, t in done.known.tasks.items() if t.seed is None]
+
+
+def test_other_seeds_do_not_make_more_closer_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cutlayer.auditing.search.MOST_CONFIRMED", 2)
+    world = {"seconds": 0.0, "alike": True}  # so that everything could still win
+    search = searched(tmp_path, world=world, families=("laplace", "gaussian", "dropout"))
+    looked = [c.key for c in search.known.configurations() if c.thorough and c.defence]
+    assert search._waiting(set())
+    assert len(looked) == AT_ONCE + 2
 
 
 def test_a_ceiling_gives_up_no_more_accuracy_than_it_takes(tmp_path: Path) -> None:

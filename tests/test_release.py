@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -62,8 +63,8 @@ def asked() -> tuple[Tensor, Tensor]:
     )
 
 
-def prepared(own: Private, *members: OutputDefence, root: int | None = None) -> Release:
-    return Release.prepared(members, own, root=root)
+def prepared(own: Private, *members: OutputDefence) -> Release:
+    return Release.prepared(members, own)
 
 
 def test_every_defence_of_answers_is_tried() -> None:
@@ -107,7 +108,7 @@ def test_served_for_real_the_keys_are_nobody_elses(own: Private) -> None:
         assert isinstance(its.key, Tensor)
         assert not torch.equal(mine.key, its.key)
     assert not torch.equal(one(p), other(p))
-    again = [prepared(own, OutputNoise(0.1), root=3)(p) for _ in range(2)]
+    again = [Release.prepared([OutputNoise(0.1)], own, root=3, secret=False)(p) for _ in range(2)]
     assert torch.equal(*again)
 
 
@@ -158,7 +159,7 @@ def test_a_file_names_built_in_defences_only(own: Private, tmp_path: Path) -> No
 
 def told(**changes: str) -> dict[str, str]:
     usual = {"format": "cutlayer release 1", "classes": "4", "input_shape": "[1, 3, 3]"}
-    return usual | {"defences": '["rounding:decimals=2"]'} | changes
+    return usual | {"defences": '["rounding:decimals=2"]', "dtype": "float32"} | changes
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,14 @@ def told(**changes: str) -> dict[str, str]:
         (told(defences='["codebook"]'), "undamaged defences of answers wanted.*entries"),
         (told(defences='["rounding:decimals=99"]'), "decimals"),
         (told(classes="many"), "undamaged"),
+        (told(classes="0"), "2 classes or more"),
+        (told(classes="-5"), "2 classes or more"),
+        (told(input_shape="[0]"), "a shape wanted"),
+        (told(input_shape="[Infinity]"), "undamaged"),
+        (told(input_shape="3"), "undamaged"),
+        (told(dtype="int8"), "undamaged"),
+        (told(), "Unexpected key"),
+        ({"format": "cutlayer release 1"}, "classes, defences, dtype, input_shape wanted"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(
@@ -180,6 +189,72 @@ def test_a_file_of_another_kind_is_refused(
     save_tensors({"a": torch.zeros(1)}, tmp_path / "d", head)
     with pytest.raises(ValueError, match=f"(?s){message}"):
         Release.load(tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("members.0.key", torch.zeros(0, dtype=torch.int64)),
+        ("members.0.key", torch.zeros(9, dtype=torch.int64)),
+        ("members.0.key", torch.zeros(4)),
+        ("members.0.others", torch.rand(3, 5)),
+        ("members.0.others", torch.rand(3)),
+        ("members.0.others", torch.full((3, 4), float("nan"))),
+        ("members.0.others", torch.zeros(3, 4, dtype=torch.int64)),
+        ("members.1.key", torch.zeros(4, dtype=torch.int64)),
+    ],
+)
+def test_a_file_with_other_tensors_is_refused(
+    name: str, tensor: Tensor, own: Private, tmp_path: Path
+) -> None:
+    made = prepared(own, SameClassSwap(0.1))
+    save_tensors(dict(made.state_dict()) | {name: tensor}, tmp_path / "d", made.told())
+    with pytest.raises(ValueError, match="undamaged defences of answers wanted"):
+        Release.load(tmp_path / "d")
+
+
+def test_a_head_that_asks_for_much_memory_gets_none(tmp_path: Path) -> None:
+    much = told(defences='["lpa"]', input_shape=f"[{10**11}]")
+    save_tensors({"a": torch.zeros(1)}, tmp_path / "d", much)
+    with pytest.raises(ValueError, match="undamaged"):
+        Release.load(tmp_path / "d")
+
+
+def test_what_was_audited_is_what_is_served_but_for_the_keys(own: Private) -> None:
+    def made(*, secret: bool) -> dict[str, Tensor]:
+        members = (Purification(2, epochs=1), PoisoningGenerator(0.05, steps=1, epochs=1))
+        return Release.prepared(members, own, root=5, secret=secret).state_dict()
+
+    audited, served = made(secret=False), made(secret=True)
+    assert {k for k in audited if not torch.equal(audited[k], served[k])} == {"members.1.key"}
+
+
+def test_it_answers_in_the_dtype_it_was_prepared_in(own: Private, tmp_path: Path) -> None:
+    p, x = asked()
+    double = Private(own.x.double(), own.y, own.p.double())
+    for given in (own, double):
+        made = prepared(given, Purification(2, epochs=1), OutputNoise(0.1))
+        made.save(tmp_path / "d")
+        found = Release.load(tmp_path / "d")
+        for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+            assert found(torch.eye(4).to(dtype)).dtype == given.p.dtype
+        assert torch.equal(found(p, x), made(p, x))
+
+
+def test_numbers_of_numpy_are_numbers(own: Private, tmp_path: Path) -> None:
+    prepared(own, OutputNoise(float(np.float64(0.02))), Temperature(np.float64(2.5))).save(
+        tmp_path / "d"
+    )
+    Release.load(tmp_path / "d")
+    with pytest.raises(ValueError, match="temperature"):
+        prepared(own, Temperature(torch.tensor(2.0))).save(tmp_path / "e")  # type: ignore[arg-type]
+    assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+def test_a_flip_by_chance_does_not_look_at_the_query(own: Private) -> None:
+    flips = LabelFlippingPoisoning(0.3, select="random", poison=False, surrogate_epochs=(1,))
+    p, _ = asked()
+    assert not torch.equal(prepared(own, flips)(p), p)
 
 
 def test_a_damaged_file_is_refused(own: Private, tmp_path: Path) -> None:

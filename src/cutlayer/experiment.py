@@ -222,7 +222,7 @@ def prediction_api(assembly: Assembly, network: Network, *, secret: bool = False
         secret: With keys that stand in no record, to serve for real.
     """
     own = assembly.take(assembly.shares.train[:PRIVATE])
-    return PredictionApi.prepared(network, own, root=None if secret else assembly.experiment.seed)
+    return PredictionApi.prepared(network, own, root=assembly.experiment.seed, secret=secret)
 
 
 def _others_to_find(assembly: Assembly) -> Tensor | None:

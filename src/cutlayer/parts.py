@@ -91,7 +91,7 @@ def _arguments(text: str, spec: str) -> list[str]:
 def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_plain, value))}]"
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    return repr(float(value)).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def registry(name: str) -> Registry:

@@ -27,17 +27,19 @@ class PredictionApi:
     release: Release
 
     @classmethod
-    def prepared(cls, network: Network, own: tuple[Tensor, Tensor], *, root: int | None) -> Self:
+    def prepared(
+        cls, network: Network, own: tuple[Tensor, Tensor], *, root: int, secret: bool = False
+    ) -> Self:
         """With the network's output defences.
 
         Args:
             own: ``(N, ...)`` samples and ``(N,)`` labels of the operator, of training.
-            root: Of the random streams, keys included; none: see ``Release.prepared``.
+            root: Of the random streams. secret: Keys apart, see ``Release.prepared``.
         """
         x, y = own
         members = list(map(_of_answers, network.defended.defence.at("output")))
         private = Private(x, y, network.without_defences(x).softmax(1))
-        return cls(network, Release.prepared(members, private, root=root))
+        return cls(network, Release.prepared(members, private, root=root, secret=secret))
 
     @property
     def undefended(self) -> Self:

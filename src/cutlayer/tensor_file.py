@@ -50,6 +50,9 @@ def load_described(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         OSError: there is no such file.
         ValueError: it is no safetensors file, or a damaged one.
     """
-    tensors = load_tensors(path)
-    with safe_open(path, "pt") as file:
-        return tensors, file.metadata() or {}
+    try:
+        with safe_open(path, "pt") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except SafetensorError as e:
+        raise ValueError(f"{path}: an undamaged safetensors file wanted: {e}") from e

@@ -9,9 +9,11 @@ from ..experiment import prediction_api
 from ..parts import Part, each_constructed, registry
 from ..policy import Policy, Weights
 from ..record import Store
+from ..release import Release
 from ..tensor_file import save_tensors
 from ..trained import load_network, run_training
 from ..wire.identity import Credentials
+from .families import is_random
 from .page import RELEASED, write
 from .result import Audit, Configuration, to_json
 from .subject import Subject, served_at, trained_with
@@ -72,19 +74,37 @@ def deliver(
 def _for_answers(audit: Audit, what: Subject, folder: Path, store: Store) -> list[str]:
     """The recommended defence of answers, with keys of its own, for whoever runs the API."""
     path, chosen = folder / DEFENCE, audit.recommendation.key
-    path.unlink(missing_ok=True)
+    defence = () if chosen is None else audit.configuration(chosen).defence
+    why = ""
     if chosen is None:
-        return ["no defence of answers: nothing is recommended"]
-    defence = audit.configuration(chosen).defence
-    if not defence:
-        return ["no defence of answers: they are best released as they are"]
-    if not all(Part.parse(spec).kind in registry("defence") for spec in defence):
-        return ["no file of the defence of answers: it can name built-in defences only"]
+        why = "no defence of answers: nothing is recommended"
+    elif not defence:
+        why = "no defence of answers: they are best released as they are"
+    elif not all(Part.parse(spec).kind in registry("defence") for spec in defence):
+        why = "no file of the defence of answers: it can name built-in defences only"
+    elif any(map(is_random, defence)):
+        why = "no file of the defence of answers: it draws afresh for each, make it repeatable"
+    if why:
+        path.unlink(missing_ok=True)
+        return [why]
     parts = each_constructed(defence)
     assembly = served_at(what.assembly, what.anywhere, what.weights, defence=parts)
     network = load_network(assembly, store, run_training(assembly, store).id)
-    prediction_api(assembly, network, secret=True).release.save(path)
+    made = prediction_api(assembly, network, secret=True).release
+    _take_over_keys(path, made)
+    made.save(path)
     return [f"defence of answers, secret: {path}"]
+
+
+def _take_over_keys(path: Path, made: Release) -> None:
+    """Of an earlier file of the same defence: new ones would be a second draw to average."""
+    try:
+        before = Release.load(path)
+    except (OSError, ValueError):
+        return
+    if before.told() == made.told():
+        for name, key in before.keys().items():
+            made.keys()[name].copy_(key)
 
 
 def deployed(c: Configuration, what: Subject, store: Store) -> list[nn.Module]:

@@ -117,6 +117,7 @@ def _of_answers(request: Request, ground: Ground) -> tuple[list[Stage], int]:
     return [
         Stage("answers, behind each defence", tried, tried * quick),
         Stage("strongest attackers of answers", looks, looks * 4 * quick),
+        _other_seeds(request, quick),
     ], memory
 
 
@@ -124,6 +125,12 @@ def _thorough(request: Request) -> int:
     """How many attackers take a closer look."""
     most = request.most_victims
     return len(attackers("thorough", request.feared, protect=request.protect, most_victims=most))
+
+
+def _other_seeds(request: Request, quick: float) -> Stage:
+    """Of the worst attacker of what will be recommended."""
+    more = request.attack_seeds - 1
+    return Stage("other seeds of the worst attacker", more, more * 4 * quick)
 
 
 def _of_cuts(request: Request, ground: Ground, training: float) -> tuple[list[Stage], int]:
@@ -152,4 +159,5 @@ def _stages(request: Request, quick: Sequence[float], training: float) -> list[S
             "defences that need a training", 3 * trainings, trainings * (scale * training + worst)
         ),
         Stage("strongest attackers", looks, looks * 4 * worst),
+        _other_seeds(request, worst),
     ]

@@ -107,11 +107,12 @@ class Search:
         self._quick(lambda c: not c.defence)
         chosen = self._surviving(live)
         self._defend(chosen)
-        self._confirm(most=self._at_once)
+        self._confirm(most=self._at_once, tried=set())
         if self.plan.until is None or any(c.thorough for c in self.known.configurations()):
             self._retrain(chosen)
+        tried: set[str] = set()
         for _ in range(MOST_CONFIRMED):
-            self._confirm(most=MOST_CONFIRMED)
+            self._confirm(most=MOST_CONFIRMED, tried=tried)
             if not self._again():
                 break
 
@@ -124,7 +125,12 @@ class Search:
         """When to look no further: what is ahead then takes some time with other seeds."""
         if self.plan.until is None:
             return None
-        return self.plan.until - sum(t.seconds for t in self._other_seeds())
+        left = [t for t in self._other_seeds() if not self._found_before(t)]
+        return self.plan.until - sum(t.seconds for t in left)
+
+    def _found_before(self, task: Task) -> Found | None:
+        """By an earlier search, or by another process."""
+        return self.before.get((task.key, task.address(self.plan.base)))
 
     def _over(self) -> bool:
         return _past(self._end())
@@ -225,10 +231,13 @@ class Search:
             for rung in family.ladder(loudness_of(loudness))
         ]
 
-    def _confirm(self, *, most: int) -> None:
-        """The strongest attackers on what may be recommended, until nothing else could win."""
+    def _confirm(self, *, most: int, tried: set[str]) -> None:
+        """The strongest attackers on what may be recommended, until nothing else could win.
+
+        Args:
+            most: Configurations at most. tried: Keys of those that were looked at; it grows.
+        """
         self.left = {about: why for about, why in self.left.items() if why != _PROMISED}
-        tried: set[str] = set()
         while len(tried) < most:
             waiting = self._waiting(tried)
             if not waiting:

@@ -43,7 +43,7 @@ class OutputDefence(Defence):
     site = "output"
     active = "serve"
     keeps_label: ClassVar[bool] = True
-    needs_input: ClassVar[bool] = False
+    needs_input: bool = False
     budget: float = 2.0
 
     def fit(self, private: Private) -> Self:

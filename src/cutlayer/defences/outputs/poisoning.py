@@ -185,6 +185,7 @@ class LabelFlippingPoisoning(Steps):
         self.fraction = fraction
         self.select = select
         self.poison = poison
+        self.needs_input = poison or select == "influence"
         self.register_buffer("threshold", torch.tensor(torch.inf))
 
     def fit(self, private: Private) -> Self:
