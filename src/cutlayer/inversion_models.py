@@ -28,7 +28,7 @@ class LogConfidences(nn.Module):
         self.top = top
 
     def forward(self, p: Tensor) -> Tensor:
-        logs = 5 + p.clamp_min(FLOOR).log() / 10
+        logs = p.clamp_min(FLOOR).log().div_(10).add_(5)
         if self.top is None or self.top >= p.shape[1]:
             return logs
         shown = p.topk(self.top, 1).indices

@@ -4,7 +4,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, softplus
+from torch.nn.functional import linear, mse_loss, silu, softplus
 
 from ...inversion_models import LogConfidences
 from .base import Private
@@ -99,9 +99,8 @@ class _ConditionalAutoencoder(nn.Module):
         self.encoder = nn.Sequential(
             nn.Linear(2 * classes, width), nn.SiLU(), nn.Linear(width, 2 * latent)
         )
-        self.decoder = nn.Sequential(
-            nn.Linear(classes + latent, width), nn.SiLU(), nn.Linear(width, classes)
-        )
+        self.hidden = nn.Linear(classes + latent, width)
+        self.made = nn.Linear(width, classes)
 
     def encoded(self, p: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation, ``(N, latent)`` each."""
@@ -110,8 +109,9 @@ class _ConditionalAutoencoder(nn.Module):
 
     def decoded(self, p: Tensor, latent: Tensor) -> Tensor:
         """A perturbation ``(N, K)`` in units of the budget."""
-        made: Tensor = self.decoder(torch.cat([self.features(p), latent], 1))
-        return made
+        given = torch.cat([self.features(p), latent], 1)
+        hidden = silu(linear(given, self.hidden.weight, self.hidden.bias))
+        return linear(hidden, self.made.weight, self.made.bias)
 
 
 def _train(network: _ConditionalAutoencoder, p: Tensor, delta: Tensor, epochs: int) -> None:

@@ -30,11 +30,10 @@ def uniforms(p: Tensor, key: Tensor, count: int, *, grain: float = 0.1) -> Tenso
         key: From ``new_key``.
         grain: To which the decimal logarithms are rounded; below 1e-12 all are one.
     """
-    tails = np.log10(np.maximum(p.detach().cpu().numpy(), 1e-12, dtype=np.float64))
-    rounded = np.rint(tails / grain).astype("<i4")
-    secret = key.cpu().numpy().astype("<i8", copy=False).tobytes()
-    digests = (hashlib.blake2b(row.tobytes(), digest_size=8, key=secret) for row in rounded)
-    seeds = np.frombuffer(b"".join(d.digest() for d in digests), dtype="<u8")
+    tails = np.maximum(p.detach().cpu().numpy(), 1e-12, dtype=np.float64)
+    np.rint(np.divide(np.log10(tails, out=tails), grain, out=tails), out=tails)
+    keyed = hashlib.blake2b(digest_size=8, key=key.cpu().numpy().astype("<i8", copy=False).data)
+    seeds = np.frombuffer(b"".join(_digest(keyed, row) for row in tails.astype("<i4")), "<u8")
     mixed = _mixed(seeds[:, None] + _steps(count))
     return torch.from_numpy(((mixed >> np.uint64(11)) + 0.5) / 2.0**53).to(p.device)
 
@@ -43,6 +42,12 @@ def normals(p: Tensor, key: Tensor, count: int, *, grain: float = 0.1) -> Tensor
     """As ``uniforms``, of the standard normal law."""
     drawn: Tensor = torch.special.ndtri(uniforms(p, key, count, grain=grain))
     return drawn
+
+
+def _digest(keyed: "hashlib.blake2b", row: np.ndarray) -> bytes:
+    found = keyed.copy()
+    found.update(row.data)
+    return found.digest()
 
 
 @cache
