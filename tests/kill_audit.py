@@ -22,14 +22,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--pause", type=float, default=30, help="seconds before one, at most")
     parser.add_argument("--defence", action="append", default=[], help="as of cutlayer audit")
-    parser.add_argument("--victims", default="100")
+    parser.add_argument("--victims", default="500")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        command = asked(
-            trained(folder), arguments.defence or ["laplace", "dropout"], arguments.victims
-        )
+        command = asked(trained(folder), arguments.defence, arguments.victims)
         alone = taken(folder / "one", [*command, "--workers", "1"])
         both = taken(folder / "two", [*command, "--workers", "2"])
         print(f"one process {alone:.0f} s, two {both:.0f} s: {both / alone:.2f} of the time")
