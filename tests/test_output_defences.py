@@ -158,6 +158,8 @@ def test_fresh_noise_differs_and_keyed_noise_does_not() -> None:
     assert torch.equal(kept(p), kept(p))
     assert not torch.equal(fresh(p), fresh(p))
     assert not torch.equal(kept(p), OutputNoise().fit(private(10))(p)), "another key"
+    for alike in (p.T.contiguous().T, p.repeat(2, 2)[:10, :10], p.clone().requires_grad_()):
+        assert torch.equal(kept(alike), kept(p)), "however it lies in memory"
 
 
 def test_rounding_leaves_whole_units_that_add_to_one() -> None:

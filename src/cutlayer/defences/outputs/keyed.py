@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_11, _27, _30, _31 = (np.uint64(bits) for bits in (11, 27, 30, 31))
 
 
 def new_key() -> Tensor:
@@ -30,12 +32,13 @@ def uniforms(p: Tensor, key: Tensor, count: int, *, grain: float = 0.1) -> Tenso
         key: From ``new_key``.
         grain: To which the decimal logarithms are rounded; below 1e-12 all are one.
     """
-    tails = np.maximum(p.detach().cpu().numpy(), 1e-12, dtype=np.float64)
+    tails = np.maximum(p.numpy(force=True), 1e-12, dtype=np.float64)
     np.rint(np.divide(np.log10(tails, out=tails), grain, out=tails), out=tails)
-    keyed = hashlib.blake2b(digest_size=8, key=key.cpu().numpy().astype("<i8", copy=False).data)
-    seeds = np.frombuffer(b"".join(_digest(keyed, row) for row in tails.astype("<i4")), "<u8")
+    rounded = tails.astype("<i4", order="C")
+    keyed = hashlib.blake2b(digest_size=8, key=key.numpy(force=True).astype("<i8", copy=False).data)
+    seeds = np.frombuffer(b"".join(_digest(keyed, row) for row in rounded), "<u8")
     mixed = _mixed(seeds[:, None] + _steps(count))
-    return torch.from_numpy(((mixed >> np.uint64(11)) + 0.5) / 2.0**53).to(p.device)
+    return torch.from_numpy(((mixed >> _11) + 0.5) / 2.0**53).to(p.device)
 
 
 def normals(p: Tensor, key: Tensor, count: int, *, grain: float = 0.1) -> Tensor:
@@ -57,8 +60,11 @@ def _steps(count: int) -> np.ndarray:
 
 
 def _mixed(z: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every bit of it hangs on all of z."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.ndarray = z ^ (z >> np.uint64(31))
-    return mixed
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014), in place: every bit of it hangs on all
+    of z."""
+    z ^= z >> _30
+    z *= _FIRST
+    z ^= z >> _27
+    z *= _SECOND
+    z ^= z >> _31
+    return z
