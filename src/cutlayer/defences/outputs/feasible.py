@@ -34,22 +34,27 @@ def project(p: Tensor, proposed: Tensor, budget: float, *, margin: float = MARGI
     """
     start = p.double()
     ahead, label = start.max(1, keepdim=True)
-    step = (_clamped(proposed.double()) - start).scatter(1, label, 0.0)
+    step = (_clamped(proposed.double()) - start).scatter_(1, label, 0.0)
+    still = Tensor.detach if step.requires_grad else _itself
     up = step.clamp_min(0.0)
     down, half = up - step, max(budget - _ROUNDING, _TINY) / 2
     falls, rises = down.sum(1, keepdim=True), up.sum(1, keepdim=True)
-    shrink = (half / falls.detach()).clamp_max(1.0)
+    shrink = (half / still(falls)).clamp_max(1.0)
     low = torch.addcmul(start, shrink, down, value=-1)
     high = torch.addcmul(ahead, shrink, falls)  # the label's entry when the others have shrunk
-    most = rises.detach().clamp_min(_TINY)
-    room = (high.detach() - margin - low.detach()).scatter(1, label, torch.inf)
-    limit = (room / (up.detach() + most)).amin(1, keepdim=True)
+    most = still(rises).clamp_min(_TINY)
+    room = (still(high) - margin - still(low)).scatter_(1, label, torch.inf)
+    limit = (room / (still(up) + most)).amin(1, keepdim=True)
     grow = torch.minimum(limit, half / most).clamp(0.0, 1.0)
     rival = start.scatter(1, label, -1.0).amax(1, keepdim=True)
     free = (most < torch.inf) & (ahead - rival >= margin)
     moved = torch.addcmul(low, grow, up)
-    moved = moved.scatter(1, label, torch.addcmul(high, grow, rises, value=-1))
+    moved = moved.scatter_(1, label, torch.addcmul(high, grow, rises, value=-1))
     return torch.where(free, moved, start).to(p.dtype)
+
+
+def _itself(t: Tensor) -> Tensor:
+    return t
 
 
 def _clamped(proposed: Tensor) -> Tensor:

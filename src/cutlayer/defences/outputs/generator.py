@@ -81,11 +81,12 @@ class PoisoningGenerator(Budgeted):
         return self
 
     def forward(self, t: Tensor, *, x: Tensor | None = None) -> Tensor:
-        if self.network is None:
+        network = self.network
+        if network is None:
             raise RuntimeError("PoisoningGenerator needs to be fitted first")
         with torch.inference_mode():  # a seventh faster; of its answer a copy, to be trained on
             drawn = normals(t, self.key, self.latent).to(t.dtype)
-            made = self.network.decoded(t, drawn)
+            made = network.decoded(t, drawn)
             answer = self.answered(t, torch.add(t, made, alpha=self.room(t.shape[1])))
         return answer.clone()
 
@@ -109,9 +110,9 @@ class _ConditionalAutoencoder(nn.Module):
 
     def decoded(self, p: Tensor, latent: Tensor) -> Tensor:
         """A perturbation ``(N, K)`` in units of the budget."""
-        given = torch.cat([self.features(p), latent], 1)
-        hidden = silu(linear(given, self.hidden.weight, self.hidden.bias))
-        return linear(hidden, self.made.weight, self.made.bias)
+        hidden, made = self.hidden, self.made
+        given = torch.cat([self.features.forward(p), latent], 1)
+        return linear(silu(linear(given, hidden.weight, hidden.bias)), made.weight, made.bias)
 
 
 def _train(network: _ConditionalAutoencoder, p: Tensor, delta: Tensor, epochs: int) -> None:
