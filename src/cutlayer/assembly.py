@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import network
 from .auxiliary import Auxiliary, auxiliary_of, fitting
-from .config import Experiment, parse
+from .config import ATTACK_FIELDS, Experiment, parse
 from .data import Dataset, Shares, from_torch, share_out
 from .data.shares import ranges
 from .defences import PHASES, Chain, Defence, Defended, in_phase
@@ -27,12 +27,6 @@ from .record import address
 from .streams import stream
 from .victims import Victims, fitting_victims, victims_of
 from .wire import FarSide
-
-# Fields that no training depends on.
-ATTACK_ONLY: tuple[str, ...] = (
-    *("threat", "adversaries", "attack", "auxiliary", "auxiliary_share", "auxiliary_samples"),
-    *("repeats", "victims_from", "victims", "gallery", "attack_seed"),
-)
 
 
 def load_data(experiment: Experiment, part: Part | None = None) -> Dataset:
@@ -224,7 +218,7 @@ class Assembly:
         usual = parse({})
         return self.variant(
             defence=self.defences_in_training,
-            **{k: getattr(usual, k) for k in ATTACK_ONLY},
+            **{k: getattr(usual, k) for k in ATTACK_FIELDS},
         )
 
     def message_shapes(self, segments: list[nn.Module]) -> list[tuple[int, ...]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from .auditing import flags as audit_flags
-from .config import FIELDS
+from .config import ATTACK_FIELDS, FIELDS
 from .errors import ConfigError, did_you_mean
 from .federation import flags as federation_flags
 from .papers import PAPERS
@@ -23,10 +23,6 @@ DATA_FIELDS = ("data", "data_root", "shares", "owners", "seed")
 NETWORK_FIELDS = (
     *("model", "cut", "weights", "defence", "epochs", "batch_size", "optimiser"),
     *("learning_rate", "halve_every", "schedule", "order", "augment", "keep", "precision"),
-)
-ATTACK_FIELDS = (
-    *("threat", "adversaries", "attack", "auxiliary", "auxiliary_share", "auxiliary_samples"),
-    *("repeats", "victims_from", "victims", "gallery", "attack_seed"),
 )
 MACHINE_FIELDS = ("threads", "device")
 NETWORK_COMMANDS = ("serve", "relay", "join", "admit", "predict", "health")

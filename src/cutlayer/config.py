@@ -175,6 +175,10 @@ class Experiment:
 
 FIELDS = {f.name: f for f in fields(Experiment)}
 PARTS = ("data", "model", "defence", "attack")
+ATTACK_FIELDS = (  # no training depends on them
+    *("threat", "adversaries", "attack", "auxiliary", "auxiliary_share", "auxiliary_samples"),
+    *("repeats", "victims_from", "victims", "gallery", "attack_seed"),
+)
 OTHER_DATA = ("auxiliary", "victims_from")  # data sets beside the network's
 
 

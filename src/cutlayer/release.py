@@ -7,7 +7,6 @@ stand in no record.
 
 import inspect
 import json
-import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -182,7 +181,7 @@ class Release(nn.Module):
     def _of(cls, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> Self:
         classes, dtype = int(told["classes"]), _DTYPES[told["dtype"]]
         shape = tuple(int(side) for side in json.loads(told["input_shape"]))
-        if classes < 2 or min(shape, default=1) < 1 or not math.isfinite(math.prod(shape)):
+        if classes < 2 or min(shape, default=1) < 1:
             raise ValueError(f"2 classes or more and a shape wanted: got {classes} and {shape}")
         members = []
         for spec in json.loads(told["defences"]):
@@ -234,7 +233,7 @@ def _spec(member: OutputDefence) -> str:
             f"{type(member).__name__} that gives the same answer to the same question wanted: got "
             "one that draws afresh, which repeats average away; make it repeatable"
         )
-    known = {resolve("defence", kind): kind for kind in registry("defence")}
+    known = {target: kind for kind, target in registry("defence").items()}
     if type(member) not in known:
         raise ValueError(
             f"built-in defences wanted: got {type(member).__name__}, which a file cannot name"

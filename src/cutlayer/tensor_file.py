@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 
@@ -37,10 +37,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         OSError: there is no such file.
         ValueError: it is no safetensors file, or a damaged one.
     """
-    try:
-        return load_file(path)
-    except SafetensorError as e:
-        raise ValueError(f"{path}: an undamaged safetensors file wanted: {e}") from e
+    return load_described(path)[0]
 
 
 def load_described(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,5 +1,6 @@
 """What an audit leaves behind: its page, its record, and what a deployment needs."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -64,11 +65,15 @@ def deliver(
         said.append(f"weights: {folder / name}.safetensors")
     if request.experiment.model.kind not in registry("model"):
         return [*said, "no policy: it can name built-in networks only"]
-    if not all(Part.parse(spec).kind in registry("defence") for spec in c.defence):
+    if not _are_built_in(c.defence):
         return [*said, "no policy: it can name built-in defences only"]
     policy_of(audit, c, what, parts, queries).write(folder / POLICY, auditor)
     signed = "signed" if auditor else "unsigned: 'cutlayer identity sign' makes it count"
     return [*said, f"policy: {folder / POLICY} ({signed})"]
+
+
+def _are_built_in(defence: Sequence[str]) -> bool:
+    return all(Part.parse(spec).kind in registry("defence") for spec in defence)
 
 
 def _for_answers(audit: Audit, what: Subject, folder: Path, store: Store) -> list[str]:
@@ -80,7 +85,7 @@ def _for_answers(audit: Audit, what: Subject, folder: Path, store: Store) -> lis
         why = "no defence of answers: nothing is recommended"
     elif not defence:
         why = "no defence of answers: they are best released as they are"
-    elif not all(Part.parse(spec).kind in registry("defence") for spec in defence):
+    elif not _are_built_in(defence):
         why = "no file of the defence of answers: it can name built-in defences only"
     elif any(map(is_random, defence)):
         why = "no file of the defence of answers: it draws afresh for each, make it repeatable"

@@ -245,8 +245,8 @@ class Search:
             few = waiting[: self._at_once]
             tried |= {c.key for c in few}
             self._look_closely([c.key for c in few])
+        why = NO_TIME if self._over() else _PROMISED
         for c in self._waiting(set()):
-            why = NO_TIME if self._over() else _PROMISED
             self.left.setdefault((_WHAT["thorough"], c.key), why)
 
     def _again(self) -> bool:

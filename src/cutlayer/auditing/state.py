@@ -103,7 +103,7 @@ class Known:
             leakage=estimates(found["leaks"]),
             floors=found["guesses"],
             scores=estimates(found["scores"]),
-            flags=tuple(f for f in (*found["flags"], *["one-seed"][:alone]) if f in FLAGS),
+            flags=tuple(f for f in found["flags"] if f in FLAGS) + (("one-seed",) if alone else ()),
             run=found["run"],
             command=found["command"],
             seed=found["seed"],

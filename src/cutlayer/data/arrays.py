@@ -73,14 +73,13 @@ def load_arrays(
                 f"samples of one shape and type wanted: got {a.shape[1:]} {a.dtype} in {first} "
                 f"and {b.shape[1:]} {b.dtype} in {second}"
             )
-    bounds = _bounds(low, high)
+    samples, bounds = shaped[0] if len(shaped) == 1 else torch.cat(shaped), _bounds(low, high)
     if bounds is not None:
-        _covering(bounds, torch.cat(shaped), str(read[0][2]))
+        _covering(bounds, samples, str(read[0][2]))
     joined = np.concatenate([_column(t, str(f)) for _, t, f in read])
     codes, names = as_classes(joined, str(read[0][2]), classes)
     n = len(shaped[0])
     files = [base / Path(f).expanduser() for pair in pairs for f in pair if f is not None]
-    samples = shaped[0] if len(shaped) == 1 else torch.cat(shaped)
     return Dataset(
         name=Path(path).stem,
         x=samples,

@@ -4,15 +4,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import FIELDS, OTHER_DATA, PARTS
+from ..config import ATTACK_FIELDS, FIELDS, OTHER_DATA, PARTS
 from ..errors import ConfigError
 from ..parts import GIVEN, Part, canonical, registry
 from ..record import Record
-
-# These say nothing about a training.
-_OF_THE_ATTACK = (
-    *("threat", "adversaries", "attack", "repeats", "victims", "gallery", "attack_seed"),
-)
 
 
 def command_line(record: Record) -> str:
@@ -24,7 +19,7 @@ def command_line(record: Record) -> str:
     experiment = record.config.get("experiment")
     words = ["cutlayer", record.kind]
     for key, value in experiment.items() if isinstance(experiment, Mapping) else ():
-        if record.kind == "train" and key in _OF_THE_ATTACK:
+        if record.kind == "train" and key in ATTACK_FIELDS:
             continue
         for text in _values(str(key), value):
             words += [f"--{str(key).replace('_', '-')}", text]

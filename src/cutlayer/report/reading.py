@@ -271,11 +271,6 @@ def _cut(record: Record, trained: Record | None) -> str:
     return ", ".join(map(str, asked or ())) or DEFAULT_CUT.get(network(record), "")
 
 
-def attack_seed(record: Record) -> Any:
-    """Of the attack, where it is not that of everything."""
-    return experiment(record).get("attack_seed")
-
-
 def _labels(runs: Sequence[Record], cuts: Mapping[str, str]) -> dict[str, str]:
     aspects = [
         {r.id: network(r) for r in runs},
@@ -287,7 +282,10 @@ def _labels(runs: Sequence[Record], cuts: Mapping[str, str]) -> dict[str, str]:
         {r.id: knows(r) for r in runs},
         {r.id: f"victims of {v}" if (v := victims_from(r)) else "" for r in runs},
         {r.id: f"seed {experiment(r).get('seed', '?')}" for r in runs},
-        {r.id: f"attack seed {s}" if (s := attack_seed(r)) is not None else "" for r in runs},
+        {
+            r.id: "" if (s := experiment(r).get("attack_seed")) is None else f"attack seed {s}"
+            for r in runs
+        },
         {r.id: f"{experiment(r).get('owners', 1)} owners" for r in runs},
         {r.id: f"{experiment(r).get('epochs', '?')} epochs" for r in runs},
         {r.id: "given weights" if experiment(r).get("weights") else "" for r in runs},
